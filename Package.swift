@@ -1,0 +1,83 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// What every target of ours is compiled with: unsafe code is marked, warnings stop the build,
+/// and what a file uses it imports.
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// A C library from Debian, found by its headers; the module map names what to link.
+func library(_ name: String, pkgConfig: String, package: String) -> Target {
+    .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([package])])
+}
+
+func room(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func tests(of room: String, _ dependencies: [Target.Dependency] = [], resources: [Resource] = [])
+    -> Target
+{
+    .testTarget(
+        name: "\(room)Tests", dependencies: [.byName(name: room)] + dependencies,
+        resources: resources, swiftSettings: settings)
+}
+
+let package = Package(
+    name: "elemta",
+    products: [.executable(name: "elemta", targets: ["elemta"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-collections", exact: "1.6.0"),
+        .package(url: "https://github.com/LebJe/TOMLKit", exact: "0.6.0"),
+    ],
+    targets: [
+        library("CLibevent", pkgConfig: "libevent", package: "libevent-dev"),
+        library("CLibyaml", pkgConfig: "yaml-0.1", package: "libyaml-dev"),
+        library("CLMDB", pkgConfig: "lmdb", package: "liblmdb-dev"),
+        library("CUnbound", pkgConfig: "libunbound", package: "libunbound-dev"),
+
+        room("ElemtaThreads", []),
+        room("ElemtaSMTP", []),
+        room("ElemtaReactor", ["CLibevent"]),
+        room(
+            "ElemtaQueue",
+            [
+                "CLMDB", "ElemtaSMTP", "ElemtaThreads",
+                .product(name: "HeapModule", package: "swift-collections"),
+                .product(name: "DequeModule", package: "swift-collections"),
+            ]),
+        room(
+            "ElemtaDelivery",
+            [
+                "CUnbound", "ElemtaQueue", "ElemtaReactor", "ElemtaSMTP", "ElemtaThreads",
+                .product(name: "DequeModule", package: "swift-collections"),
+            ]),
+        room(
+            "ElemtaConfiguration",
+            ["CLibyaml", "ElemtaSMTP", .product(name: "TOMLKit", package: "TOMLKit")]),
+        .executableTarget(
+            name: "elemta",
+            dependencies: [
+                "ElemtaConfiguration", "ElemtaDelivery", "ElemtaQueue", "ElemtaReactor",
+                "ElemtaSMTP", "ElemtaThreads",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings),
+
+        tests(of: "ElemtaThreads"),
+        tests(of: "ElemtaSMTP"),
+        tests(of: "ElemtaReactor"),
+        tests(of: "ElemtaQueue"),
+        tests(of: "ElemtaDelivery"),
+        tests(of: "ElemtaConfiguration"),
+    ]
+)

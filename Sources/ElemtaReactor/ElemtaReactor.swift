@@ -1,0 +1,1 @@
+// The room's page follows with its first type.
