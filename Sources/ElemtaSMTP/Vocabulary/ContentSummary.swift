@@ -1,0 +1,45 @@
+/// What was seen while the content of a message went by: enough to know how it can be sent on.
+public struct ContentSummary: Hashable, Sendable {
+    /// What the content holds beside lines of text.
+    public struct Traits: OptionSet, Hashable, Sendable {
+        public let rawValue: UInt8
+
+        public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+        /// An octet above 127.
+        public static let eightBit = Traits(rawValue: 1)
+        public static let nul = Traits(rawValue: 2)
+        /// A CR that no LF follows.
+        public static let bareCarriageReturn = Traits(rawValue: 4)
+        /// An LF that no CR precedes.
+        public static let bareLineFeed = Traits(rawValue: 8)
+        /// Content that doesn't end with CRLF, which DATA can't express.
+        public static let unfinishedLine = Traits(rawValue: 16)
+    }
+
+    /// Octets of content, as they are kept.
+    public var octetCount: UInt64
+    public var traits: Traits
+    /// Octets of the longest line without its end. RFC 5321 4.5.3.1.6 asks everyone to take 998.
+    public var longestLine: UInt64
+    /// `Received:` fields of the header section (RFC 5321 6.3).
+    public var receivedFieldCount: UInt32
+
+    public init(
+        octetCount: UInt64 = 0, traits: Traits = [], longestLine: UInt64 = 0,
+        receivedFieldCount: UInt32 = 0
+    ) {
+        self.octetCount = octetCount
+        self.traits = traits
+        self.longestLine = longestLine
+        self.receivedFieldCount = receivedFieldCount
+    }
+
+    public var isEightBit: Bool { traits.contains(.eightBit) }
+
+    /// DATA can't carry this content octet by octet, and a bare CR or LF in it could be taken for
+    /// the end of the data by the next hop (CVE-2023-51764): send it by BDAT or not at all.
+    public var unsafeForData: Bool {
+        !traits.isDisjoint(with: [.bareCarriageReturn, .bareLineFeed, .unfinishedLine])
+    }
+}
