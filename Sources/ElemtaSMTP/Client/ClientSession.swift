@@ -1,0 +1,282 @@
+/// What the driver does next.
+public enum ClientAction: Sendable {
+    /// Nothing; more replies are owed.
+    case none
+    case send([UInt8])
+    /// The dialogue has been opened: `begin(_:)` may be called.
+    case ready
+    /// Send the content, then call `contentSent()`.
+    case sendContent(ContentTransfer)
+    /// The transaction is over. When `isReady` the next may begin on this connection, else close it.
+    case ended(TransactionResult)
+    /// Close the connection; no transaction was under way. Nil: it has served its purpose.
+    case close(ClientFailure?)
+}
+
+/// The client's side of one SMTP connection (RFC 5321), without sockets and without a clock.
+///
+/// The driver feeds it what arrives (`next(in:)`), performs the action that comes back, and tells it
+/// what it can't see: that content is on the wire (`contentSent()`), that time is up or the
+/// connection gone (`interrupt(_:)`). One input, one action.
+///
+/// A server can't make it hold more than `ReplyParser` allows, can't make it answer what it never
+/// asked, and can't make it report a recipient as accepted without a 2xx to that recipient *and* to
+/// the end of the data.
+public struct ClientSession: ~Copyable {
+    enum Phase: ~Copyable {
+        case greeting
+        /// EHLO, or HELO after it was refused, is under way.
+        case hello(isExtended: Bool)
+        case ready(needsReset: Bool)
+        case envelope(EnvelopeExchange)
+        case content(EnvelopeExchange)
+        /// All content is sent, its reply is owed.
+        case endOfData(EnvelopeExchange)
+        /// RFC 2920 3.1: 354 came though nobody was accepted. The lone dot is sent, its reply means
+        /// nothing.
+        case loneDot(EnvelopeExchange)
+        case quitting
+        case closed
+    }
+
+    private var phase = Phase.greeting
+    private var parser = ReplyParser()
+    private let heloName: [UInt8]
+    /// What the server offered; nothing before EHLO was answered, and nothing after HELO.
+    public private(set) var extensions = ServerExtensions()
+    /// The reply to the greeting, for the log.
+    public private(set) var greeting: RemoteReply?
+
+    /// `heloName` is the argument of EHLO: a domain or an address literal (RFC 5321 4.1.1.1).
+    public init(heloName: [UInt8]) {
+        self.heloName = heloName
+    }
+
+    /// What is being waited for.
+    public var stage: ClientStage {
+        switch phase {
+        case .greeting: .greeting
+        case .hello: .hello
+        case .ready: .idle
+        case .envelope(let exchange): exchange.awaited.stage
+        case .content: .content
+        case .endOfData: .endOfData
+        case .loneDot: .endOfData
+        case .quitting: .quit
+        case .closed: .closed
+        }
+    }
+
+    /// Whether `begin(_:)` may be called.
+    public var isReady: Bool { stage == .idle }
+
+    /// Takes one reply, at most, off the front of what has arrived: drop `consumed` octets, perform
+    /// the action, and call again while octets are left.
+    public mutating func next(in input: Span<UInt8>) -> (consumed: Int, action: ClientAction) {
+        if stage == .closed { return (input.count, .none) }
+        let (consumed, outcome) = parser.next(in: input)
+        switch outcome {
+        case .incomplete:
+            return (consumed, .none)
+        case .invalid(let error):
+            return (consumed, breakOff(.protocolError(error, stage)))
+        case .reply(let reply):
+            let action = receive(reply)
+            // A server that speaks before it is asked is out of step, or somebody else's words were
+            // put into the stream: nothing that follows could be matched to a command.
+            if consumed < input.count, !awaitsReply(after: action) {
+                return (input.count, breakOff(.protocolError(.unexpected, stage), after: action))
+            }
+            return (consumed, action)
+        }
+    }
+
+    /// Starts a transaction; only when `isReady`. Ends at once, without a word to the server, when
+    /// the message can't be sent to a server that offers what this one does.
+    public mutating func begin(_ transaction: ClientTransaction) -> ClientAction {
+        guard case .ready(let needsReset) = exchange(&phase, with: .closed) else {
+            return .close(nil)
+        }
+        var envelope = EnvelopeExchange(transaction, extensions: extensions, reset: needsReset)
+        guard let octets = envelope.nextCommands() else {
+            phase = .ready(needsReset: needsReset)
+            return .ended(envelope.result())
+        }
+        phase = .envelope(envelope)
+        return .send(octets)
+    }
+
+    /// The driver has sent all content (for DATA with the terminator): only now can a reply be an
+    /// answer to it.
+    public mutating func contentSent() {
+        switch exchange(&phase, with: .closed) {
+        case .content(let envelope): phase = .endOfData(envelope)
+        case let other: phase = other
+        }
+    }
+
+    /// Time is up or the connection is gone (`cause` says which).
+    public mutating func interrupt(_ cause: Interruption) -> ClientAction {
+        let stage = stage
+        switch cause {
+        case .timedOut: return breakOff(.timedOut(stage))
+        case .connectionLost: return breakOff(.connectionLost(stage))
+        }
+    }
+
+    public enum Interruption: Sendable {
+        case timedOut, connectionLost
+    }
+
+    /// Says goodbye; only when `isReady`.
+    public mutating func quit() -> ClientAction {
+        guard case .ready = exchange(&phase, with: .closed) else { return .close(nil) }
+        phase = .quitting
+        return .send(Self.farewell)
+    }
+
+    /// What to send, without waiting for the reply, before closing a connection that can't be used:
+    /// RFC 5321 3.1 wants QUIT even after a refused greeting.
+    public static let farewell = Array("QUIT\r\n".utf8)
+
+    private func helloCommand(isExtended: Bool) -> [UInt8] {
+        Array((isExtended ? "EHLO " : "HELO ").utf8) + heloName + Array("\r\n".utf8)
+    }
+
+    /// Whether more octets are in order after `action`: replies to pipelined commands are.
+    private func awaitsReply(after action: ClientAction) -> Bool {
+        switch action {
+        case .none: stage != .idle && stage != .closed
+        case .send, .ready, .sendContent, .ended, .close: stage == .closed
+        }
+    }
+
+    private mutating func receive(_ reply: RemoteReply) -> ClientAction {
+        switch exchange(&phase, with: .closed) {
+        case .greeting:
+            return receiveGreeting(reply)
+        case .hello(let isExtended):
+            return receiveHello(reply, isExtended: isExtended)
+        case .ready:
+            // 421 because we were idle too long, or nonsense.
+            return reply.closesConnection
+                ? .close(.reply(reply, .idle)) : .close(.protocolError(.unexpected, .idle))
+        case .envelope(let envelope):
+            return receive(reply, envelope: envelope)
+        case .content(var envelope):
+            // An answer to what isn't complete can only be a refusal, and leaves no way back.
+            envelope.settle(
+                reply.code >= 400
+                    ? .reply(reply, .content) : .protocolError(.unexpected, .content))
+            return .ended(envelope.result())
+        case .endOfData(var envelope):
+            return receiveEndOfData(reply, &envelope)
+        case .loneDot(let envelope):
+            if !reply.closesConnection { phase = .ready(needsReset: true) }
+            return .ended(envelope.result())
+        case .quitting:
+            return .close(nil)
+        case .closed:
+            return .close(nil)
+        }
+    }
+
+    private mutating func receiveGreeting(_ reply: RemoteReply) -> ClientAction {
+        greeting = reply
+        guard reply.code == 220 else {
+            return .close(
+                reply.code >= 400
+                    ? .reply(reply, .greeting)
+                    : .protocolError(.outOfSequence(reply.code), .greeting))
+        }
+        phase = .hello(isExtended: true)
+        return .send(helloCommand(isExtended: true))
+    }
+
+    /// RFC 5321 3.2: a client falls back to HELO when the server doesn't know EHLO; some say so by
+    /// another 5xx than 500 and 502.
+    private mutating func receiveHello(_ reply: RemoteReply, isExtended: Bool) -> ClientAction {
+        if reply.isPositive {
+            if isExtended { extensions = ServerExtensions(of: reply) }
+            phase = .ready(needsReset: false)
+            return .ready
+        }
+        if isExtended, reply.isPermanent {
+            phase = .hello(isExtended: false)
+            return .send(helloCommand(isExtended: false))
+        }
+        return .close(
+            reply.code >= 400
+                ? .reply(reply, .hello) : .protocolError(.outOfSequence(reply.code), .hello))
+    }
+
+    private mutating func receive(
+        _ reply: RemoteReply, envelope: consuming EnvelopeExchange
+    ) -> ClientAction {
+        switch envelope.receive(reply) {
+        case .wait:
+            phase = .envelope(envelope)
+            return .none
+        case .send(let octets):
+            phase = .envelope(envelope)
+            return .send(octets)
+        case .sendContent(let transfer):
+            phase = .content(envelope)
+            return .sendContent(transfer)
+        case .sendLoneDot:
+            phase = .loneDot(envelope)
+            return .send(Array(".\r\n".utf8))
+        case .end(let canContinue, let needsReset):
+            if canContinue { phase = .ready(needsReset: needsReset) }
+            return .ended(envelope.result())
+        }
+    }
+
+    private mutating func receiveEndOfData(
+        _ reply: RemoteReply, _ envelope: inout EnvelopeExchange
+    ) -> ClientAction {
+        switch reply.code {
+        case 200...299:
+            envelope.accept(reply)
+            phase = .ready(needsReset: false)
+        case 400...599:
+            envelope.settle(.reply(reply, .endOfData))
+            // RFC 3030 2: after a failed BDAT the transaction stands until RSET.
+            if !reply.closesConnection { phase = .ready(needsReset: true) }
+        default:
+            envelope.settle(.protocolError(.outOfSequence(reply.code), .endOfData))
+        }
+        return .ended(envelope.result())
+    }
+
+    /// Ends everything: what is undecided is deferred because of `failure`.
+    private mutating func breakOff(
+        _ failure: ClientFailure, after action: ClientAction = .none
+    ) -> ClientAction {
+        // The result of a transaction that this very reply has ended stands.
+        if case .ended = action {
+            phase = .closed
+            return action
+        }
+        switch exchange(&phase, with: .closed) {
+        case .greeting: return .close(failure)
+        case .hello: return .close(failure)
+        case .ready: return .close(failure)
+        case .envelope(let envelope): return Self.ended(envelope, failure)
+        case .content(let envelope): return Self.ended(envelope, failure)
+        case .endOfData(let envelope):
+            return Self.ended(envelope, failure, mayBeDuplicated: true)
+        case .loneDot(let envelope): return Self.ended(envelope, failure)
+        case .quitting: return .close(nil)
+        case .closed: return .close(nil)
+        }
+    }
+
+    private static func ended(
+        _ envelope: consuming EnvelopeExchange, _ failure: ClientFailure,
+        mayBeDuplicated: Bool = false
+    ) -> ClientAction {
+        envelope.settle(failure)
+        return .ended(envelope.result(mayBeDuplicated: mayBeDuplicated))
+    }
+}

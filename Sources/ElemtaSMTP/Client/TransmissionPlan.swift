@@ -1,0 +1,76 @@
+/// How a message goes to a server that offers `extensions`, and for whom it can't.
+struct TransmissionPlan {
+    let body: BodyType
+    let smtputf8: Bool
+    let transfer: ContentTransfer
+    /// By recipient; nil: nothing stands in the way.
+    let obstacles: [ClientFailure.Obstacle?]
+
+    /// From here on BDAT is taken where it is offered even if DATA could do it: it spares the scan,
+    /// and a file can go to the socket without passing through the process. Below, DATA is what
+    /// every server has been tried with, and costs no further round trip under PIPELINING.
+    static let chunkingThreshold: UInt64 = 65_536
+
+    init(for transaction: ClientTransaction, extensions: ServerExtensions) {
+        let content = transaction.content
+        // RFC 6531 3.2: only what is internationalized needs the extension, not the declaration.
+        let internationalized = Self.isInternationalized(transaction)
+        smtputf8 =
+            extensions.smtputf8
+            && (internationalized
+                || transaction.recipients.contains { Self.isInternationalized($0.path) })
+        // An unfinished last line is no obstacle: DATA completes it with a CRLF.
+        let needsChunking = !content.traits.isDisjoint(
+            with: [.nul, .bareCarriageReturn, .bareLineFeed])
+        let common: ClientFailure.Obstacle? =
+            if case .octets(let limit) = extensions.size, limit < content.octetCount {
+                .tooLarge(limit: limit)
+            } else if internationalized, !extensions.smtputf8 {
+                .needsSMTPUTF8
+            } else if needsChunking, !extensions.chunking {
+                .needsChunking
+            } else if content.isEightBit, !extensions.eightBitMIME {
+                .needsEightBitMIME
+            } else {
+                nil
+            }
+        obstacles = transaction.recipients.map {
+            common
+                ?? (Self.isInternationalized($0.path) && !extensions.smtputf8
+                    ? .needsSMTPUTF8 : nil)
+        }
+        let usesChunk =
+            extensions.chunking
+            && (needsChunking || content.traits.contains(.unfinishedLine)
+                || content.octetCount >= Self.chunkingThreshold)
+        transfer =
+            usesChunk
+            ? .chunk(command: Array("BDAT \(content.octetCount) LAST\r\n".utf8)) : .data
+        body =
+            if usesChunk, extensions.binaryMIME,
+                needsChunking || transaction.parameters.bodyType == .binaryMIME
+            {
+                .binaryMIME
+            } else if extensions.eightBitMIME,
+                content.isEightBit || transaction.parameters.bodyType == .eightBitMIME
+            {
+                .eightBitMIME
+            } else {
+                .sevenBit
+            }
+    }
+
+    /// Whether the whole message is beyond a server without SMTPUTF8: a non-ASCII sender, or a
+    /// header that may not be ASCII in a message that was declared SMTPUTF8.
+    private static func isInternationalized(_ transaction: ClientTransaction) -> Bool {
+        if case .mailbox(let mailbox) = transaction.reversePath, mailbox.isInternationalized {
+            return true
+        }
+        return transaction.parameters.smtputf8 && transaction.content.isEightBit
+    }
+
+    private static func isInternationalized(_ path: ForwardPath) -> Bool {
+        if case .mailbox(let mailbox) = path { return mailbox.isInternationalized }
+        return false
+    }
+}
