@@ -1,0 +1,78 @@
+# `make run` and `make test` are the two that matter; `make help` lists the rest.
+
+SHELL := /bin/sh
+CONFIG ?= config/elemta.yaml
+# Seconds that `make test` gives the fuzz target, and `make fuzz`.
+FUZZ_SECONDS_IN_TEST ?= 60
+FUZZ_SECONDS ?= 600
+
+release := .build/release/elemta
+acceptance := Tests/Acceptance/run
+# In every build of the tests: a target imports what it declares and nothing else.
+import_check := --explicit-target-dependency-import-check error
+swift_sources := Package.swift Sources Tests
+
+.DEFAULT_GOAL := help
+.PHONY: help run test build soak sanitize fuzz format lint audit clean \
+	needed-to-run needed-to-test unit acceptance asan tsan
+# The steps of `make test` share .build and two cores: never two at once.
+.NOTPARALLEL:
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## install what's missing, build, start the server with $(CONFIG); Ctrl-C drains and stops
+	@exec $(release) server --config $(CONFIG)
+
+build: needed-to-run ## install what's missing and build the release binary
+	swift build -c release
+
+test: needed-to-test ## everything: lint, boundary audit, unit tests, whole-server tests, a minute of fuzzing
+	@$(MAKE) --no-print-directory lint audit unit
+	swift build -c release
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SECONDS_IN_TEST)
+	@$(MAKE) --no-print-directory acceptance
+
+lint: ## swift format, strictly
+	swift format lint --strict --parallel --recursive $(swift_sources)
+
+format: ## let swift format rewrite the sources
+	swift format format --in-place --parallel --recursive $(swift_sources)
+
+audit: ## what may import what, and the other walls of the house
+	scripts/audit
+
+unit: ## unit tests
+	swift build --build-tests $(import_check)
+	swift test --skip-build $(import_check)
+
+acceptance: ## whole-server tests against the release binary, as it is built now
+	$(acceptance) --binary $(release)
+
+soak: needed-to-test ## what takes longer: 50 rounds of kill -9 under load
+	swift build -c release
+	KILL_ROUNDS=50 $(acceptance) --binary $(release) test_kill
+
+sanitize: needed-to-test ## the whole-server tests against AddressSanitizer and ThreadSanitizer builds
+	@$(MAKE) --no-print-directory asan tsan
+
+asan: ## the same, AddressSanitizer only
+	swift build --sanitize address --scratch-path .build-asan --product elemta
+	$(acceptance) --sanitizer address --binary .build-asan/debug/elemta
+
+tsan: ## the same, ThreadSanitizer only
+	swift build --sanitize thread --scratch-path .build-tsan --product elemta
+	$(acceptance) --sanitizer thread --binary .build-tsan/debug/elemta
+
+fuzz: ## fuzz the session machine for $(FUZZ_SECONDS) seconds
+	@if [ -x Tests/Fuzz/run ]; then Tests/Fuzz/run $(FUZZ_SECONDS); \
+	else echo "No fuzz target in Tests/Fuzz."; exit 1; fi
+
+clean: ## remove everything built, the unpacked tools too; the queue and the logs stay
+	rm -rf .build .build-*
+
+needed-to-run:
+	@scripts/dependencies run
+
+needed-to-test:
+	@scripts/dependencies test

@@ -1,0 +1,123 @@
+"""The test case that all whole-server tests share."""
+
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+import unittest
+
+from .client import Client
+from .server import Server
+from .sink import Sink
+
+STRANGER = "127.0.0.2"
+
+
+def discard_routes():
+    return {"delivery": {"routes": [{"domain": "*", "deliver": "discard"}]}}
+
+
+def routes_to(*sinks):
+    """Every domain goes to the first sink."""
+    return {"delivery": {"routes": [{"domain": "*", "deliver": sinks[0].route}]}}
+
+
+class Case(unittest.TestCase):
+    maxDiff = None
+
+    def setUp(self):
+        self.evidence = []
+
+    def directory(self):
+        path = tempfile.mkdtemp(prefix="elemta-")
+        self.addCleanup(shutil.rmtree, path, ignore_errors=True)
+        return pathlib.Path(path)
+
+    def server(self, configuration=None, **options):
+        """A server of this test's own, started; stopped with SIGTERM at its end."""
+        server = self.unstarted_server(configuration, **options)
+        server.start()
+        return server
+
+    def unstarted_server(self, configuration=None, directory=None, **options):
+        server = Server(directory or self.directory(), configuration, **options)
+        self.addCleanup(lambda: server.process and server.stop())
+        self.evidence.append(server)
+        return server
+
+    def sink(self, *arguments, **options):
+        sink = Sink(*arguments, **options)
+        self.addCleanup(sink.close)
+        return sink
+
+    def client(self, server, source=None, hello="client.example.org", **options):
+        """A client that has said EHLO, unless `hello` is None."""
+        client = Client(server.address, source, **options)
+        self.addCleanup(client.close)
+        if hello:
+            self.assertReply(client.ehlo(hello), "250")
+        return client
+
+    def assertReply(self, reply, beginning):
+        """The last line begins with that, and it is an enhanced status where there must be one."""
+        if not reply.lines[-1].startswith(beginning):
+            self.fail(f"{reply.lines[-1]!r} doesn't begin with {beginning!r}")
+
+    def assertDialogue(self, client, *exchanges):
+        """Pairs of a command and the beginning of its reply, one after the other."""
+        for command, beginning in exchanges:
+            reply = client.command(command)
+            if not reply.lines[-1].startswith(beginning):
+                self.fail(f"{command!r}: {reply.lines[-1]!r}, not {beginning!r}")
+
+    def log_tails(self):
+        """What the servers of this test logged last, for a failure's report."""
+        tails = []
+        for server in self.evidence:
+            if server.process:
+                tails.append(f"--- end of {server.log_file}\n{server.log[-3000:]}")
+        return "\n".join(tails)
+
+
+class SharedServerCase(Case):
+    """One server and one sink for all tests of the class; every domain is delivered to the sink."""
+
+    configuration = {}
+    extensions = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.shared_directory = tempfile.mkdtemp(prefix="elemta-")
+        cls.addClassCleanup(shutil.rmtree, cls.shared_directory, ignore_errors=True)
+        cls.next_hop = Sink() if cls.extensions is None else Sink(cls.extensions)
+        cls.addClassCleanup(cls.next_hop.close)
+        cls.shared = Server(cls.shared_directory, {**routes_to(cls.next_hop), **cls.configuration})
+        cls.shared.start()
+        cls.addClassCleanup(cls.shared.stop)
+
+    def setUp(self):
+        super().setUp()
+        self.evidence.append(self.shared)
+
+    def connect(self, source=None, hello="client.example.org", **options):
+        return self.client(self.shared, source, hello, **options)
+
+    def arrived(self, subject):
+        """The message whose content holds `subject`, once it is at the sink."""
+        from .waiting import until
+
+        return until(
+            lambda: next((m for m in self.next_hop.messages if subject in m.content), None),
+            f"{subject!r} at the sink",
+            20,
+        )
+
+
+def unique():
+    """A token that no other message has."""
+    return os.urandom(8).hex().encode()
+
+
+def normalized(log):
+    return re.sub(r"\s+", " ", log)

@@ -1,0 +1,117 @@
+"""The mail programs of others: swaks, curl, smtp-source and smtp-sink."""
+
+import os
+import shutil
+import socket
+import subprocess
+
+from .server import ROOT, environment
+from .waiting import PATIENCE, until
+
+POSTFIX = ROOT / ".build-tools/postfix"
+
+
+def postfix_command(program):
+    return str(POSTFIX / "usr/sbin" / program)
+
+
+def postfix_environment():
+    # mail_config names a folder without main.cf's surprises; the libraries lie beside the program.
+    return environment({"LD_LIBRARY_PATH": str(POSTFIX / "usr/lib/postfix")})
+
+
+def run(command, input=None, status=0, seconds=60, env=None):
+    """Runs a program to its end; what it prints, both streams together."""
+    if not shutil.which(command[0]):
+        raise AssertionError(f"{command[0]} isn't installed: scripts/dependencies test")
+    finished = subprocess.run(
+        [str(word) for word in command],
+        input=input,
+        stdin=subprocess.DEVNULL if input is None else None,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=env or environment(),
+        timeout=seconds * PATIENCE,
+        check=False,
+    )
+    said = finished.stdout.decode(errors="backslashreplace")
+    if finished.returncode != status:
+        raise AssertionError(f"{command[0]}: exit status {finished.returncode}, not {status}:\n{said}")
+    return said
+
+
+def swaks(address, *arguments, **options):
+    return run(["swaks", "--server", address[0], "--port", address[1], *arguments], **options)
+
+
+def curl(address, *arguments, **options):
+    url = f"smtp://{address[0]}:{address[1]}/client.example.org"
+    return run(["curl", "--silent", "--show-error", "--url", url, *arguments], **options)
+
+
+def smtp_source(address, *arguments, seconds=120):
+    target = f"inet:{address[0]}:{address[1]}"
+    command = [postfix_command("smtp-source"), *arguments, target]
+    return run(command, seconds=seconds, env=postfix_environment())
+
+
+class SmtpSink:
+    """smtp-sink on a free port; with `folder` it writes each message to a file there."""
+
+    def __init__(self, folder, arguments=()):
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        options = list(arguments)
+        if folder:
+            options += ["-d", str(folder / "%M.")]
+        if os.geteuid() == 0:
+            # It refuses to run as root.
+            options += ["-u", "nobody"]
+            if folder:
+                shutil.chown(folder, "nobody")
+        self.process = subprocess.Popen(
+            [postfix_command("smtp-sink"), *options, f"inet:127.0.0.1:{self.port}", "1024"],
+            cwd=folder,
+            env=postfix_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        until(self._listens_or_gone, "smtp-sink listening")
+        if self.process.poll() is not None:
+            raise AssertionError(f"smtp-sink: {self.process.stderr.read().decode()}")
+
+    def _listens_or_gone(self):
+        if self.process.poll() is not None:
+            return True
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    @property
+    def route(self):
+        return f"smtp://127.0.0.1:{self.port}"
+
+    @property
+    def files(self):
+        return [path for path in self.folder.iterdir() if path.is_file()]
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(10)
+        self.process.stderr.close()
+
+
+def can_bind(host, port, family=socket.AF_INET):
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def is_root():
+    return os.geteuid() == 0
