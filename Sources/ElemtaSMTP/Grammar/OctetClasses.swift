@@ -58,6 +58,9 @@ extension UInt8 {
         default: nil
         }
     }
+
+    /// The value of a hexadecimal digit as xtext wants it, in upper case.
+    var upperHexadecimalValue: UInt8? { self < UInt8(ascii: "a") ? hexadecimalValue : nil }
 }
 
 extension Span<UInt8> {
@@ -67,15 +70,19 @@ extension Span<UInt8> {
     }
 
     /// Whether `keyword` (upper-case ASCII) stands at `position`, in any case.
-    func hasKeyword(_ keyword: StaticString, at position: Int = 0) -> Bool {
-        let wanted = keyword.description.utf8
-        guard position + wanted.count <= count else { return false }
+    func hasKeyword(_ keyword: String, at position: Int = 0) -> Bool {
+        guard position + keyword.utf8.count <= count else { return false }
         var index = position
-        for octet in wanted {
+        for octet in keyword.utf8 {
             if self[index].uppercased != octet { return false }
             index += 1
         }
         return true
+    }
+
+    /// Whether the whole span is `keyword` (upper-case ASCII), in any case.
+    func isKeyword(_ keyword: String) -> Bool {
+        count == keyword.utf8.count && hasKeyword(keyword)
     }
 
     /// A copy of `range`.

@@ -30,6 +30,13 @@ public struct Reply: Hashable, Sendable {
         self.init(code: code, status: nil, lines: lines)
     }
 
+    /// A reply whose wire form is at hand.
+    init(code: UInt16, status: EnhancedStatus?, octets: [UInt8]) {
+        self.code = code
+        enhancedStatus = status
+        self.octets = octets
+    }
+
     private init(code: UInt16, status: EnhancedStatus?, lines: [String]) {
         self.code = code
         enhancedStatus = status

@@ -1,0 +1,89 @@
+/// Every reply of a server session, in the order of their codes. No reply is written anywhere else.
+extension Reply {
+    // MARK: Success and intermediate
+
+    public static let help = Reply(
+        214, 0, 0,
+        lines: [
+            "HELO EHLO MAIL RCPT DATA BDAT RSET NOOP HELP VRFY QUIT",
+            "See RFC 5321",
+        ])
+    public static let bye = Reply(221, 0, 0, "Bye")
+    public static let ok = Reply(250, 0, 0, "OK")
+    public static let senderAccepted = Reply(250, 1, 0, "OK")
+    public static let recipientAccepted = Reply(250, 1, 5, "OK")
+    public static let messageAccepted = Reply(250, 0, 0, "Message accepted for delivery")
+    public static let cannotVerify = Reply(
+        252, 1, 5, "Cannot VRFY user, but will accept message and attempt delivery")
+    public static let startMailInput = Reply(
+        plain: 354, lines: ["Start mail input; end with <CRLF>.<CRLF>"])
+
+    /// `id` is printed as the spool prints it.
+    public static func messageAccepted(id: [UInt8]) -> Reply {
+        var octets = [UInt8](messageAccepted.octets.dropLast(2))
+        octets.append(.space)
+        octets.append(contentsOf: id)
+        return Reply(
+            code: 250, status: messageAccepted.enhancedStatus, octets: octets.endingLine())
+    }
+
+    static func chunkReceived(_ size: UInt64) -> Reply {
+        Reply(250, 0, 0, "\(size) octets received")
+    }
+
+    // MARK: The connection ends
+
+    /// Over `max_connections` or `max_connections_per_ip`.
+    public static let tooManyConnections = Reply(421, 3, 2, "Too many connections, try later")
+    public static let shuttingDown = Reply(421, 3, 2, "Service shutting down")
+    public static let timedOut = Reply(421, 4, 2, "Timeout, closing connection")
+    /// A BDAT command whose size isn't understood: what follows can't be told from commands.
+    static let unknownChunkSize = Reply(421, 5, 1, "Invalid BDAT size, closing connection")
+    /// A user of plain `nc` reads this instead of waiting for ever.
+    static let bareLineFeed = Reply(421, 5, 2, "Lines end with CRLF (nc -C)")
+    static let tooManyErrors = Reply(421, 7, 0, "Too many errors, closing connection")
+
+    // MARK: Try later
+
+    /// A full disk, a spool or memory in trouble: ours, so never a 5xx.
+    public static let insufficientStorage = Reply(
+        452, 3, 1, "Insufficient system storage, try later")
+    static let tooManyRecipients = Reply(452, 5, 3, "Too many recipients")
+
+    // MARK: Refused
+
+    static let unknownCommand = Reply(500, 5, 1, "Command not recognized")
+    static let lineTooLong = Reply(500, 5, 2, "Line too long")
+    static let controlCharacters = Reply(500, 5, 2, "Control characters in command")
+    static let badRecipientAddress = Reply(501, 1, 3, "Bad recipient address syntax")
+    static let badSenderAddress = Reply(501, 1, 7, "Bad sender address syntax")
+    static let noArgumentAllowed = Reply(501, 5, 4, "No argument allowed")
+    static let greetingSyntax = Reply(501, 5, 4, "Syntax: EHLO hostname")
+    static let mailSyntax = Reply(501, 5, 4, "Syntax: MAIL FROM:<address> [parameters]")
+    static let rcptSyntax = Reply(501, 5, 4, "Syntax: RCPT TO:<address> [parameters]")
+    static let vrfySyntax = Reply(501, 5, 4, "Syntax: VRFY address")
+    static let chunkSyntax = Reply(501, 5, 4, "Syntax: BDAT size [LAST]")
+    static let parameterSyntax = Reply(501, 5, 4, "Bad parameter syntax")
+    static let notImplemented = Reply(502, 5, 1, "Command not implemented")
+    static let needsGreeting = Reply(503, 5, 1, "Send EHLO first")
+    static let needsMail = Reply(503, 5, 1, "Send MAIL first")
+    static let needsRecipient = Reply(503, 5, 1, "Send RCPT first")
+    static let nestedMail = Reply(503, 5, 1, "Sender already specified")
+    static let chunksBegun = Reply(503, 5, 1, "Message transfer by BDAT has begun")
+    /// A client that sends a bare LF may mean, or be made to mean, another message's end.
+    static let bareNewlineInContent = Reply(
+        550, 6, 11, "Message contains a bare CR or LF; lines end with CRLF")
+    static let messageTooLarge = Reply(552, 3, 4, "Message size exceeds the limit")
+    static let needsSMTPUTF8 = Reply(553, 6, 7, "Non-ASCII address without SMTPUTF8")
+    public static let relayingDenied = Reply(554, 7, 1, "Relaying denied")
+    static let tooManyHops = Reply(554, 4, 6, "Too many Received fields, mail loop")
+    static let unknownParameter = Reply(555, 5, 4, "Parameter not recognized")
+}
+
+extension [UInt8] {
+    fileprivate consuming func endingLine() -> [UInt8] {
+        append(.carriageReturn)
+        append(.lineFeed)
+        return self
+    }
+}

@@ -1,0 +1,131 @@
+/// The commands, RFC 5321 4.1.1.
+extension ServerSession {
+    /// Performs a complete line without its end.
+    mutating func perform(_ whole: Span<UInt8>) -> Action {
+        for index in whole.indices where whole[index].isControl {
+            // Where a chunk's size can't be read nobody knows which octets are its content.
+            return Verb.isChunk(whole) ? close(.unknownChunkSize) : refuse(.controlCharacters)
+        }
+        // RFC 5321 4.1.1: white space before the CRLF is tolerated.
+        var count = whole.count
+        while count > 0, whole[count - 1] == .space { count -= 1 }
+        let line = whole.extracting(0..<count)
+        guard let (verb, end) = Verb.first(of: line) else {
+            return Verb.isChunk(line) ? close(.unknownChunkSize) : refuse(.unknownCommand)
+        }
+        switch verb {
+        case .helo: return introduction(line, end, isExtended: false)
+        case .ehlo: return introduction(line, end, isExtended: true)
+        case .mail: return mail(line, end)
+        case .rcpt: return rcpt(line, end)
+        case .data: return withoutArgument(line, end) ?? data()
+        case .bdat: return bdat(line, end)
+        case .rset: return withoutArgument(line, end) ?? reset(.ok)
+        case .noop: return .reply(.ok)
+        case .help: return .reply(.help)
+        case .vrfy: return end < line.count ? .reply(.cannotVerify) : refuse(.vrfySyntax)
+        case .quit: return withoutArgument(line, end) ?? close(.bye)
+        case .expn, .auth, .etrn, .atrn, .turn, .send, .soml, .saml, .burl, .lhlo, .startTLS,
+            .xdebug, .xclient:
+            return refuse(.notImplemented)
+        }
+    }
+
+    /// The refusal of an argument where none belongs; nil when there is none.
+    private mutating func withoutArgument(_ line: Span<UInt8>, _ end: Int) -> Action? {
+        end == line.count ? nil : refuse(.noArgumentAllowed)
+    }
+
+    /// HELO and EHLO. Each also resets (RFC 5321 4.1.4), but a refused one changes nothing.
+    private mutating func introduction(
+        _ line: Span<UInt8>, _ end: Int, isExtended: Bool
+    ) -> Action {
+        guard end < line.count, Grammar.greetingName(line, end + 1) else {
+            return refuse(.greetingSyntax)
+        }
+        let name = line.octets((end + 1)..<line.count)
+        introduce(name, isExtended: isExtended)
+        return reset(isExtended ? parameters.ehloReply(to: name) : parameters.heloReply(to: name))
+    }
+
+    /// Ends the transaction, if there is one, and frees what its chunks have brought.
+    private mutating func reset(_ reply: Reply) -> Action {
+        switch takePhase() {
+        case .chunks: .refuseContent(reply)
+        case .idle, .transaction, .data, .chunk, .refusedChunks, .skippedChunk, .asking, .closed:
+            .reply(reply)
+        }
+    }
+
+    private mutating func mail(_ line: Span<UInt8>, _ end: Int) -> Action {
+        switch phase {
+        case .idle, .refusedChunks: break
+        case .transaction, .data, .chunks, .chunk, .skippedChunk, .asking, .closed:
+            return refuse(.nestedMail)
+        }
+        guard isIntroduced else { return refuse(.needsGreeting) }
+        switch Grammar.mail(line, end, isExtended: isExtended) {
+        case .refused(let reply):
+            return refuse(reply)
+        case .value((let path, let mailParameters)):
+            // RFC 1870 6.1: said before a single octet of it is sent.
+            if let size = mailParameters.declaredSize, size > parameters.maximumMessageSize {
+                return refuse(.messageTooLarge)
+            }
+            phase = .asking(.sender(path, mailParameters))
+            return .ask(.sender(path, mailParameters))
+        }
+    }
+
+    private mutating func rcpt(_ line: Span<UInt8>, _ end: Int) -> Action {
+        switch takePhase() {
+        case .transaction(let transaction):
+            switch recipient(line, end, of: transaction) {
+            case .refused(let reply):
+                phase = .transaction(transaction)
+                return refuse(reply, isRecipient: true)
+            case .value(let recipient):
+                phase = .asking(.recipient(transaction, recipient))
+                return .ask(.recipient(recipient.path))
+            }
+        case .chunks(let transaction, let content):
+            phase = .chunks(transaction, content)
+            return refuse(.chunksBegun)
+        case let other:
+            phase = other
+            return refuse(isIntroduced ? .needsMail : .needsGreeting)
+        }
+    }
+
+    private func recipient(
+        _ line: Span<UInt8>, _ end: Int, of transaction: MailTransaction
+    ) -> Parsed<AcceptedRecipient> {
+        let parsed = Grammar.rcpt(
+            line, end, isExtended: isExtended, smtputf8: transaction.parameters.smtputf8)
+        switch parsed {
+        case .refused: return parsed
+        case .value:
+            // RFC 5321 4.5.3.1.10: those accepted stay, the surplus is for another transaction.
+            return transaction.recipients.count < parameters.maximumRecipients
+                ? parsed : .refused(.tooManyRecipients)
+        }
+    }
+
+    private mutating func data() -> Action {
+        switch takePhase() {
+        case .transaction(let transaction) where !transaction.recipients.isEmpty:
+            phase = .asking(.data(transaction))
+            return .ask(.content(transaction))
+        case .transaction(let transaction):
+            phase = .transaction(transaction)
+            return refuse(.needsRecipient)
+        case .chunks(let transaction, let content):
+            // RFC 3030 2: DATA and BDAT can't be used in the same transaction.
+            phase = .chunks(transaction, content)
+            return refuse(.chunksBegun)
+        case let other:
+            phase = other
+            return refuse(isIntroduced ? .needsMail : .needsGreeting)
+        }
+    }
+}

@@ -1,0 +1,221 @@
+/// The server's side of one SMTP session (RFC 5321), from the greeting to QUIT.
+///
+/// It does no I/O, keeps no clock and calls nobody back. The driver shows it the unread input
+/// (`next(in:)`), does what the `Step` says, and calls again until nothing more is to be done:
+///
+/// - after `.keep`, `.keepLineEnd`, `.drop` and `.act` call again, also when the input is empty now;
+/// - after `.needMore` wait for input;
+/// - after `.ask` read nothing until the verdict has gone to `resume(with:)`; the action that it
+///   returns may ask again.
+///
+/// Replies don't depend on where the input was cut.
+public struct ServerSession: ~Copyable {
+    /// What the client has said it is.
+    private enum Introduction {
+        case none
+        case helo(name: [UInt8])
+        case ehlo(name: [UInt8])
+    }
+
+    /// Where the session is.
+    enum Phase {
+        /// No transaction. Commands come.
+        case idle
+        /// MAIL was accepted, RCPT perhaps. Commands come.
+        case transaction(MailTransaction)
+        /// DATA was accepted. Content comes.
+        case data(MailTransaction, DataDecoder)
+        /// Between two chunks. Commands come.
+        case chunks(MailTransaction, ChunkedContent)
+        /// Inside a chunk.
+        case chunk(MailTransaction, ChunkedContent, Chunk)
+        /// A chunk was refused, and with it the message. Commands come; chunks that the client has
+        /// already sent behind it get the same reply, up to the last one.
+        case refusedChunks(Reply)
+        /// Octets that a refused BDAT announced: without counting them the next command is lost.
+        indirect case skippedChunk(remaining: UInt64, then: Phase)
+        case asking(Pending)
+        case closed
+    }
+
+    /// What goes on once the open question is answered.
+    enum Pending {
+        case sender(ReversePath, MailParameters)
+        case recipient(MailTransaction, AcceptedRecipient)
+        case data(MailTransaction)
+        case firstChunk(MailTransaction, Chunk)
+        case commit
+    }
+
+    public let parameters: ServerParameters
+    /// Who the client is, for the policy and the trace field.
+    public let client: ClientIdentity
+    let bareNewline: BareNewline
+
+    private var introduction = Introduction.none
+    private var lines = LineReader()
+    private var errorCount = 0
+    var phase = Phase.idle
+
+    /// The most octets that ever need to be contiguous at the front of the input.
+    public static let maximumContiguous = LineReader.maximumMailLength
+
+    /// - Parameter bareNewlineExempt: this client's bare LFs are made right, whatever the listener's
+    ///   parameters say.
+    public init(
+        parameters: ServerParameters, client: ClientIdentity, bareNewlineExempt: Bool = false
+    ) {
+        self.parameters = parameters
+        self.client = client
+        bareNewline = bareNewlineExempt ? .normalize : parameters.bareNewline
+    }
+
+    /// What the server says first (RFC 5321 3.1).
+    public func greeting() -> Reply { parameters.greeting }
+
+    // MARK: Where the session is
+
+    public var expectation: Expectation {
+        switch phase {
+        case .idle, .transaction, .chunks, .refusedChunks: .commandLine
+        case .data: .mailData
+        case .chunk, .skippedChunk: .chunk
+        case .asking: .answer
+        case .closed: .closed
+        }
+    }
+
+    /// From the acceptance of MAIL until the message is accepted or refused.
+    public var isInTransaction: Bool { phase.isInTransaction }
+
+    /// A command line is expected and no transaction would be cut off.
+    public var isIdle: Bool {
+        switch phase {
+        case .idle, .refusedChunks: true
+        case .transaction, .data, .chunks, .chunk, .skippedChunk, .asking, .closed: false
+        }
+    }
+
+    /// The name that HELO or EHLO gave; empty before them.
+    public var heloName: [UInt8] {
+        switch introduction {
+        case .none: []
+        case .helo(let name), .ehlo(let name): name
+        }
+    }
+
+    /// EHLO, not HELO: the client may use extensions.
+    public var isExtended: Bool {
+        switch introduction {
+        case .none, .helo: false
+        case .ehlo: true
+        }
+    }
+
+    var isIntroduced: Bool {
+        switch introduction {
+        case .none: false
+        case .helo, .ehlo: true
+        }
+    }
+
+    /// The protocol for the WITH clause of the trace field (RFC 5321 4.4, RFC 6531 4.3).
+    public func protocolName(for transaction: MailTransaction) -> String {
+        if !isExtended { return "SMTP" }
+        return transaction.parameters.smtputf8 ? "UTF8SMTP" : "ESMTP"
+    }
+
+    // MARK: Input
+
+    /// Looks at the front of the unread input and says what to do with it. `input` may be a prefix of
+    /// what is there. Cost: linear in what is consumed, however the input is cut.
+    public mutating func next(in input: Span<UInt8>) -> Step {
+        switch phase {
+        case .idle, .transaction, .chunks, .refusedChunks: nextCommand(in: input)
+        case .data: nextData(in: input)
+        case .chunk: nextChunk(in: input)
+        case .skippedChunk: nextSkipped(in: input)
+        case .asking, .closed: .needMore
+        }
+    }
+
+    private mutating func nextCommand(in input: Span<UInt8>) -> Step {
+        switch lines.next(in: input) {
+        case .incomplete:
+            return .needMore
+        case .complete(let length, let endLength):
+            // Waiting for a CRLF would leave the user of a plain `nc` without any answer, and what
+            // follows a bare LF must never be taken for another command.
+            guard endLength == 2 || bareNewline == .normalize else {
+                return .act(close(.bareLineFeed), consuming: length)
+            }
+            let line = input.extracting(0..<(length - endLength))
+            return .act(perform(line), consuming: length)
+        case .tooLong(let count):
+            let line = input.extracting(0..<count)
+            return .act(
+                Verb.isChunk(line) ? close(.unknownChunkSize) : refuse(.lineTooLong),
+                consuming: count)
+        case .skipped(let count, .bareLineFeed?) where bareNewline == .reject:
+            return .act(close(.bareLineFeed), consuming: count)
+        case .skipped(let count, _):
+            return .drop(count)
+        }
+    }
+
+    // MARK: Events from outside
+
+    /// The driver's clock says that the client took too long (RFC 5321 4.5.3.2).
+    public mutating func timedOut() -> Action { close(.timedOut) }
+
+    /// The server stops. Nil while a transaction runs: ask again after it.
+    public mutating func shuttingDown() -> Action? {
+        isIdle ? close(.shuttingDown) : nil
+    }
+
+    // MARK: What every part of the session does
+
+    mutating func introduce(_ name: [UInt8], isExtended: Bool) {
+        introduction = isExtended ? .ehlo(name: name) : .helo(name: name)
+    }
+
+    mutating func close(_ reply: Reply) -> Action {
+        phase = .closed
+        return .close(reply)
+    }
+
+    /// Refuses a command. Errors of the client's making are counted (500 to 504, 555, and 55x at
+    /// RCPT, but not 552): who guesses at addresses or talks no SMTP is shown the door.
+    mutating func refuse(_ reply: Reply, isRecipient: Bool = false) -> Action {
+        if reply.code == 421 { return close(reply) }
+        let counts =
+            switch reply.code {
+            case 500...504, 555: true
+            case 552: false
+            case 550...559: isRecipient
+            default: false
+            }
+        if counts {
+            guard errorCount < parameters.maximumErrors else { return close(.tooManyErrors) }
+            errorCount += 1
+        }
+        return .reply(reply)
+    }
+
+    mutating func forgetErrors() { errorCount = 0 }
+
+    /// Takes the phase out, so that what it holds can be changed without a copy. Whoever takes it
+    /// puts one back.
+    mutating func takePhase() -> Phase { exchange(&phase, with: .idle) }
+}
+
+extension ServerSession.Phase {
+    var isInTransaction: Bool {
+        switch self {
+        case .transaction, .data, .chunks, .chunk: true
+        case .idle, .refusedChunks, .closed, .asking(.sender): false
+        case .asking(.recipient), .asking(.data), .asking(.firstChunk), .asking(.commit): true
+        case .skippedChunk(_, let then): then.isInTransaction
+        }
+    }
+}
