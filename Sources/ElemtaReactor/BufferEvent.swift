@@ -1,0 +1,143 @@
+import CLibevent
+import Glibc
+
+/// The owner of one `bufferevent` (libevent: `bufferevent_socket_new` with
+/// `BEV_OPT_CLOSE_ON_FREE`, freed by `bufferevent_free`).
+///
+/// Freeing takes the callbacks off at once; libevent closes the socket and gives the memory back when
+/// the loop next turns, so buffers lent before stay valid until the running callback has returned.
+@safe struct BufferEvent: ~Copyable {
+    // Safe because it is made in `init`, freed in `deinit`, and lent only to calls on this thread.
+    private let pointer: OpaquePointer
+
+    /// Takes `descriptor` over, also when this throws.
+    init(
+        on base: EventBase, socket descriptor: consuming OwnedDescriptor
+    ) throws(ReactorError) {
+        let options = Int32(bitPattern: BEV_OPT_CLOSE_ON_FREE.rawValue)
+        guard
+            let made = unsafe bufferevent_socket_new(base.pointer, descriptor.number, options)
+        else { throw .current("bufferevent_socket_new") }
+        _ = descriptor.release()
+        unsafe pointer = made
+    }
+
+    deinit {
+        unsafe bufferevent_free(pointer)
+    }
+
+    /// Octets received and not drained. Never longer-lived than this owner's callback.
+    @unsafe var input: OpaquePointer { unsafe bufferevent_get_input(pointer) }
+    /// Octets written and not sent.
+    @unsafe var output: OpaquePointer { unsafe bufferevent_get_output(pointer) }
+
+    var descriptor: Int32 { unsafe bufferevent_getfd(pointer) }
+    var inputCount: Int { unsafe evbuffer_get_length(input) }
+    var outputCount: Int { unsafe evbuffer_get_length(output) }
+
+    /// `context` must live until this owner is gone.
+    @unsafe func setCallbacks(
+        read: bufferevent_data_cb, write: bufferevent_data_cb, event: bufferevent_event_cb,
+        context: UnsafeMutableRawPointer
+    ) {
+        unsafe bufferevent_setcb(pointer, read, write, event, context)
+    }
+
+    func enableReading() {
+        unsafe bufferevent_enable(pointer, Int16(EV_READ))
+    }
+
+    func disableReading() {
+        unsafe bufferevent_disable(pointer, Int16(EV_READ))
+    }
+
+    func enableWriting() {
+        unsafe bufferevent_enable(pointer, Int16(EV_WRITE))
+    }
+
+    func disable() {
+        unsafe bufferevent_disable(pointer, Int16(EV_READ | EV_WRITE))
+    }
+
+    /// Says that the socket's `connect` is under way; its end is told by the event callback, or
+    /// `BEV_EVENT_TIMEOUT` after `timeout`.
+    func awaitConnection(timeout: Duration) -> Bool {
+        var limit = timeval(timeout)
+        // Safe because the time is copied.
+        unsafe bufferevent_set_timeouts(pointer, nil, &limit)
+        return unsafe bufferevent_socket_connect(pointer, nil, 0) == 0
+    }
+
+    func removeTimeouts() {
+        unsafe bufferevent_set_timeouts(pointer, nil, nil)
+    }
+
+    /// The write callback runs after each send that leaves at most `count` octets.
+    func setWriteLowWater(_ count: Int) {
+        unsafe bufferevent_setwatermark(pointer, Int16(EV_WRITE), count, 0)
+    }
+
+    func setMaximumSingleWrite(_ count: Int) {
+        unsafe bufferevent_set_max_single_write(pointer, count)
+    }
+
+    /// Runs the read callback from the loop, soon and once, however often this is called.
+    func scheduleReadCallback() {
+        unsafe bufferevent_trigger(pointer, Int16(EV_READ), Self.deferred)
+    }
+
+    /// Runs the write callback from the loop, soon and once.
+    func scheduleWriteCallback() {
+        unsafe bufferevent_trigger(pointer, Int16(EV_WRITE), Self.deferred)
+    }
+
+    /// Runs the event callback with `BEV_EVENT_ERROR` from the loop; `errno` is kept for it.
+    func scheduleError(_ code: Int32) {
+        errno = code
+        unsafe bufferevent_trigger_event(pointer, Int16(BEV_EVENT_ERROR), Self.deferred)
+    }
+
+    private static var deferred: Int32 {
+        Int32(bitPattern: BEV_OPT_DEFER_CALLBACKS.rawValue)
+            | Int32(bitPattern: BEV_TRIG_IGNORE_WATERMARKS.rawValue)
+    }
+
+    /// Reads about `limit` octets that wait in the kernel into the input, past libevent's own
+    /// limit: `evbuffer_read` takes 4,096 octets a turn (`EVBUFFER_MAX_READ`), whatever
+    /// `bufferevent_set_max_single_read` says. Returns how many came; errors and the end of the
+    /// stream are left for libevent to find.
+    func readMore(atMost limit: Int) -> Int {
+        var waiting: Int32 = 0
+        // Asked first, so that no segment is made longer than what fills it.
+        // Safe because `waiting` is what FIONREAD asks for.
+        guard unsafe ioctl(descriptor, UInt(FIONREAD), &waiting) == 0 else { return 0 }
+        let wanted = min(Int(waiting), limit)
+        var total = 0
+        while total < wanted {
+            let count = readOnce(min(wanted - total, Segments.payload))
+            guard count > 0 else { break }
+            total += count
+        }
+        return total
+    }
+
+    /// One `readv` into the free end of the last segment and a new one for the rest.
+    private func readOnce(_ count: Int) -> Int {
+        let input = unsafe input
+        // libevent freezes the end of the input, so that only its own reads append to it.
+        unsafe evbuffer_unfreeze(input, 0)
+        defer { unsafe evbuffer_freeze(input, 0) }
+        // Safe because the space that evbuffer_reserve_space lends stays where it is until it is
+        // committed, and no more octets are committed than were read into it.
+        return unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: 2) { spaces in
+            let used = unsafe evbuffer_reserve_space(input, count, spaces.baseAddress, 2)
+            guard used > 0 else { return 0 }
+            let received = unsafe readv(descriptor, spaces.baseAddress, used)
+            guard received > 0 else { return 0 }
+            unsafe spaces[0].iov_len = min(received, spaces[0].iov_len)
+            if used == 2 { unsafe spaces[1].iov_len = received - spaces[0].iov_len }
+            unsafe evbuffer_commit_space(input, spaces.baseAddress, used)
+            return received
+        }
+    }
+}

@@ -1,0 +1,214 @@
+import CLibevent
+import Glibc
+
+/// What libevent tells, and what becomes of it.
+extension Connection {
+    func installCallbacks() {
+        // Safe because the bufferevent is freed, and so forgets `context`, in this object's deinit
+        // at the latest; each callback keeps the object alive while it runs.
+        let context = unsafe Unmanaged.passUnretained(self).toOpaque()
+        unsafe stream?.setCallbacks(
+            read: { _, context in unsafe Connection.from(context)?.inputArrived() },
+            write: { _, context in unsafe Connection.from(context)?.outputSent() },
+            event: { _, what, context in
+                // First of all: anything else may change it.
+                let code = errno
+                unsafe Connection.from(context)?.happened(Int32(what), code: code)
+            },
+            context: context)
+    }
+
+    @unsafe private static func from(_ context: UnsafeMutableRawPointer?) -> Connection? {
+        guard let context = unsafe context else { return nil }
+        return unsafe Unmanaged<Connection>.fromOpaque(context).takeUnretainedValue()
+    }
+
+    private func tell(_ event: ConnectionEvent) {
+        delegate?.connection(self, happened: event)
+    }
+
+    // MARK: Input
+
+    private func inputArrived() {
+        switch phase {
+        case .open: break
+        case .flushing, .lingering: return discardInput()
+        case .connecting, .closed: return
+        }
+        // A callback that was scheduled may come after the owner has paused.
+        guard case .on = reading else { return }
+        readMoreIfLikely()
+        tell(.readable)
+        afterReadable()
+    }
+
+    private func readMoreIfLikely() {
+        guard case .sending = peer, inputCount >= Self.singleRead else { return }
+        _ = stream?.readMore(atMost: Self.inputLimit - inputCount)
+    }
+
+    private func afterReadable() {
+        guard case .open = phase, case .on = reading else { return }
+        if isEndHeld {
+            peer = .endTold
+            tell(.closedByPeer)
+        } else if inputCount >= Self.inputLimit {
+            reading = .full
+            stream?.disableReading()
+        }
+    }
+
+    func readAgainUnlessFull() {
+        guard case .full = reading, inputCount < Self.inputLimit else { return }
+        startReading()
+    }
+
+    func startReading() {
+        reading = .on
+        switch (phase, peer) {
+        case (.open, .sending), (.flushing, .sending), (.lingering, .sending):
+            stream?.enableReading()
+        case (.connecting, _), (.closed, _), (_, .ended), (_, .endTold): break
+        }
+    }
+
+    var inputCount: Int { stream?.inputCount ?? 0 }
+
+    var isEndHeld: Bool {
+        if case .ended = peer { true } else { false }
+    }
+
+    func discardInput() {
+        guard let input = unsafe stream?.input else { return }
+        unsafe evbuffer_drain(input, evbuffer_get_length(input))
+    }
+
+    // MARK: Output
+
+    var isWritable: Bool {
+        switch phase {
+        case .connecting, .open: true
+        case .flushing, .lingering, .closed: false
+        }
+    }
+
+    func wrote(_ isAppended: Bool) {
+        guard isAppended else {
+            stream?.scheduleError(ENOMEM)
+            return
+        }
+        if unsentCount > unsentLimit, case .belowLimit = unsent { unsent = .aboveLimit }
+    }
+
+    private func outputSent() {
+        switch phase {
+        case .open: break
+        case .flushing(let id): return unsentCount == 0 ? linger(id) : ()
+        case .connecting, .lingering, .closed: return
+        }
+        if unsentCount <= unsentLimit {
+            switch unsent {
+            case .belowLimit: break
+            case .aboveLimit, .stalled:
+                unsent = .belowLimit
+                tell(.unsentBelowLimit)
+            }
+        }
+        if case .open = phase, unsentCount == 0 { tell(.drained) }
+    }
+
+    // MARK: Ends
+
+    private func happened(_ what: Int32, code: Int32) {
+        if what & BEV_EVENT_CONNECTED != 0 {
+            connected()
+        } else if what & BEV_EVENT_TIMEOUT != 0 {
+            failed(ReactorError("connect", code: ETIMEDOUT))
+        } else if what & BEV_EVENT_ERROR != 0 {
+            let isWriting = what & BEV_EVENT_WRITING != 0
+            if isWriting { readLastWords() }
+            failed(ReactorError(operation(of: what), code: code))
+        } else if what & BEV_EVENT_WRITING != 0 {
+            writingStalled()
+        } else {
+            peerEnded()
+        }
+    }
+
+    private func operation(of what: Int32) -> String {
+        if case .connecting = phase { return "connect" }
+        return what & BEV_EVENT_WRITING != 0 ? "write" : "read"
+    }
+
+    private func connected() {
+        stream?.removeTimeouts()
+        switch phase {
+        case .connecting: phase = .open
+        case .flushing(let id): return unsentCount == 0 ? linger(id) : ()
+        case .open, .lingering, .closed: return
+        }
+        if case .on = reading { stream?.enableReading() }
+        tell(.connected)
+    }
+
+    private func peerEnded() {
+        switch phase {
+        case .connecting, .open: break
+        case .flushing: peer = .endTold; return
+        case .lingering: return finish(.closed)
+        case .closed: return
+        }
+        peer = .ended
+        // Octets that the delegate left in the input, perhaps to go on with soon, come first.
+        guard case .on = reading else { return }
+        if inputCount == 0 {
+            peer = .endTold
+            tell(.closedByPeer)
+        } else {
+            stream?.scheduleReadCallback()
+        }
+    }
+
+    /// A peer that refuses to read on often says why before it closes. What it said is still there
+    /// to be read after a write has failed, and is worth more than `EPIPE`.
+    private func readLastWords() {
+        guard case .open = phase, case .on = reading, case .sending = peer else { return }
+        if (stream?.readMore(atMost: Self.inputLimit) ?? 0) > 0 { tell(.readable) }
+    }
+
+    /// sendfile(2) took nothing, which libevent takes for an end. Once is chance; twice without an
+    /// octet sent meanwhile is a file that became shorter.
+    private func writingStalled() {
+        let count = unsentCount
+        if case .stalled(let before) = unsent, before == count {
+            return failed(ReactorError("sendfile", code: EIO))
+        }
+        unsent = .stalled(count)
+        stream?.enableWriting()
+    }
+
+    private func failed(_ error: ReactorError) {
+        switch phase {
+        case .connecting, .open: finish(.failed(error))
+        case .flushing, .lingering: finish(.closed)
+        case .closed: break
+        }
+    }
+
+    private func linger(_ id: ConnectionID) {
+        guard case .sending = peer, let descriptor = stream?.descriptor,
+            shutdown(descriptor, Int32(SHUT_WR)) == 0
+        else { return finish(.closed) }
+        phase = .lingering(id)
+        loop?.closing.setDeadline(.now + Self.lingerLimit, for: id)
+    }
+
+    func closingTookTooLong() {
+        finish(.closed)
+    }
+
+    private func finish(_ event: ConnectionEvent) {
+        close()
+        tell(event)
+    }
+}

@@ -1,0 +1,157 @@
+import ElemtaReactor
+import Glibc
+import Testing
+
+/// A loop that runs until what a test awaits has happened; a guard timer fails the test if it
+/// doesn't.
+final class TestLoop {
+    let loop: EventLoop
+
+    init() throws {
+        loop = try EventLoop()
+    }
+
+    /// Runs until somebody calls `loop.stop()`.
+    func run(_ awaited: Comment, location: SourceLocation = #_sourceLocation) {
+        let guardTimer = loop.after(.seconds(20)) { [loop] in
+            Issue.record("never happened: \(awaited)", sourceLocation: location)
+            loop.stop()
+        }
+        loop.run()
+        guardTimer.cancel()
+    }
+
+    /// A listener on a port of loopback that the kernel chooses.
+    func listener(
+        refusal: [UInt8] = [], accepted: @escaping (consuming AcceptedSocket) -> Void
+    ) throws -> Listener {
+        try Listener(
+            loop: loop, address: .loopback, refusal: refusal, accepted: accepted)
+    }
+
+    /// A connection of the reactor's with a plain blocking socket of the test's at its other end.
+    func pair(_ recorder: Recorder) throws -> (connection: Connection, peer: Peer) {
+        var accepted: Connection?
+        let listener = try listener { [loop] socket in
+            accepted = try? Connection(loop: loop, accepted: socket, delegate: recorder)
+            loop.stop()
+        }
+        let peer = try Peer(connectedTo: listener.boundAddress)
+        run("accepted")
+        return (try #require(accepted), peer)
+    }
+}
+
+/// A delegate that keeps what it was told as text, and passes it on.
+final class Recorder: ConnectionDelegate {
+    var events: [String] = []
+    var received: [UInt8] = []
+    /// Takes everything that comes into `received`.
+    var takesInput = true
+    var then: (Connection, ConnectionEvent) -> Void = { _, _ in }
+
+    func connection(_ connection: Connection, happened event: ConnectionEvent) {
+        if case .failed(let error) = event {
+            events.append("failed \(error.operation)")
+        } else {
+            events.append("\(event)")
+        }
+        if case .readable = event, takesInput { received += connection.takeAll() }
+        then(connection, event)
+    }
+
+    var text: String { String(decoding: received, as: UTF8.self) }
+}
+
+extension SocketAddress {
+    static let loopback = SocketAddress(host: .v4(0x7f00_0001), port: 0)
+}
+
+extension Connection {
+    /// Everything in the input, copied and drained.
+    func takeAll() -> [UInt8] {
+        withInput { input in
+            var octets: [UInt8] = []
+            while input.count > 0 {
+                let count = input.withFirstSegment { segment in
+                    for index in segment.indices { octets.append(segment[index]) }
+                    return segment.count
+                }
+                input.drain(count)
+            }
+            return octets
+        }
+    }
+}
+
+extension ByteChain {
+    var octets: [UInt8] {
+        var octets: [UInt8] = []
+        forEachSegment { segment in
+            for index in segment.indices { octets.append(segment[index]) }
+        }
+        return octets
+    }
+
+    var segmentCount: Int {
+        var count = 0
+        forEachSegment { _ in count += 1 }
+        return count
+    }
+}
+
+/// A blocking IPv4 socket of the test's own, which knows nothing of the reactor.
+final class Peer {
+    let number: Int32
+
+    init(connectedTo address: SocketAddress) throws {
+        number = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var raw = sockaddr_in()
+        raw.sin_family = sa_family_t(AF_INET)
+        raw.sin_port = address.port.bigEndian
+        raw.sin_addr = in_addr(s_addr: UInt32(0x7f00_0001).bigEndian)
+        let result = unsafe withUnsafePointer(to: &raw) { pointer in
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                unsafe connect(number, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        try #require(result == 0)
+    }
+
+    deinit {
+        close(number)
+    }
+
+    /// Sends all of `octets`, waiting.
+    func send(_ octets: [UInt8]) {
+        var rest = octets[...]
+        while !rest.isEmpty {
+            let count = unsafe rest.withUnsafeBytes {
+                unsafe Glibc.send(number, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+            }
+            guard count > 0 else { return }
+            rest = rest.dropFirst(count)
+        }
+    }
+
+    func send(_ text: String) {
+        send(Array(text.utf8))
+    }
+
+    func endOutput() {
+        shutdown(number, Int32(SHUT_WR))
+    }
+
+    /// Everything until the peer ends, waiting.
+    func receiveAll() -> [UInt8] {
+        var octets: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 64 * 1024)
+        while true {
+            let count = unsafe buffer.withUnsafeMutableBytes {
+                unsafe recv(number, $0.baseAddress, $0.count, 0)
+            }
+            guard count > 0 else { return octets }
+            octets += buffer[..<count]
+        }
+    }
+}
