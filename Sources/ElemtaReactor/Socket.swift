@@ -1,3 +1,4 @@
+import CLibevent
 import Glibc
 
 /// Stream sockets, always non-blocking and close-on-exec.
