@@ -228,7 +228,7 @@ class Chunks(SharedServerCase):
         self.assertReply(client.command("NOOP"), "250 2.0.0")
 
     def test_a_size_that_is_no_number_is_421(self):
-        for argument in (b"", b"x", b"-1", b"1x LAST", b"9223372036854775808", b"99999999999999999999999 LAST",
+        for argument in (b"", b"x", b"-1", b"1x LAST", b"9223372036854775809", b"99999999999999999999999 LAST",
                          b"5 FIRST", b"+5", b"0x10", b"5 LAST LAST"):
             with self.subTest(argument):
                 client = self.connect()

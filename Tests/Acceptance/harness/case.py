@@ -2,14 +2,16 @@
 
 import os
 import pathlib
-import re
 import shutil
+import socket
 import tempfile
 import unittest
 
 from .client import Client
 from .server import Server
 from .sink import Sink
+from .tools import can_bind
+from .waiting import until
 
 STRANGER = "127.0.0.2"
 
@@ -18,9 +20,9 @@ def discard_routes():
     return {"delivery": {"routes": [{"domain": "*", "deliver": "discard"}]}}
 
 
-def routes_to(*sinks):
-    """Every domain goes to the first sink."""
-    return {"delivery": {"routes": [{"domain": "*", "deliver": sinks[0].route}]}}
+def routes_to(sink):
+    """Every domain goes to the sink."""
+    return {"delivery": {"routes": [{"domain": "*", "deliver": sink.route}]}}
 
 
 class Case(unittest.TestCase):
@@ -58,6 +60,10 @@ class Case(unittest.TestCase):
         if hello:
             self.assertReply(client.ehlo(hello), "250")
         return client
+
+    def needs_ipv6(self):
+        if not can_bind("::1", 0, socket.AF_INET6):
+            self.skipTest("this machine has no ::1")
 
     def assertReply(self, reply, beginning):
         """The last line begins with that, and it is an enhanced status where there must be one."""
@@ -105,8 +111,6 @@ class SharedServerCase(Case):
 
     def arrived(self, subject):
         """The message whose content holds `subject`, once it is at the sink."""
-        from .waiting import until
-
         return until(
             lambda: next((m for m in self.next_hop.messages if subject in m.content), None),
             f"{subject!r} at the sink",
@@ -117,7 +121,3 @@ class SharedServerCase(Case):
 def unique():
     """A token that no other message has."""
     return os.urandom(8).hex().encode()
-
-
-def normalized(log):
-    return re.sub(r"\s+", " ", log)

@@ -163,6 +163,13 @@ class Server:
             *arguments, "--config", self.file, status=status, directory=self.directory, input=input
         )
 
+    def queue(self):
+        """What `elemta queue list --json` says: one mapping a message."""
+        return [json.loads(line) for line in self.run("queue", "list", "--json").splitlines()]
+
+    def until_queue_is_empty(self, seconds=30):
+        until(lambda: not self.queue(), "an empty queue", seconds)
+
     def resident_octets(self):
         return self._memory("VmRSS")
 

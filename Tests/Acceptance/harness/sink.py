@@ -79,6 +79,7 @@ class Sink:
         self.lock = threading.Lock()
         self.closing = False
         self.open_sockets = set()
+        self.most_open = 0
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         # Bound but not listening, the port is ours and connections to it are refused.
         self.listener = socket.socket(family)
@@ -136,6 +137,7 @@ class Sink:
                 return
             with self.lock:
                 self.open_sockets.add(connection)
+                self.most_open = max(self.most_open, len(self.open_sockets))
                 transcript = Transcript(len(self.transcripts))
                 self.transcripts.append(transcript)
             conversation = Conversation(self, connection, transcript)

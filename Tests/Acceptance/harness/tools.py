@@ -97,6 +97,9 @@ class SmtpSink:
     def files(self):
         return [path for path in self.folder.iterdir() if path.is_file()]
 
+    def wait_for(self, count, seconds=30):
+        until(lambda: len(self.files) >= count, f"{count} files of smtp-sink", seconds)
+
     def close(self):
         self.process.terminate()
         self.process.wait(10)
