@@ -1,12 +1,14 @@
-/// The text of a file, ready for either parser: UTF-8 without NUL, the byte-order mark removed.
+/// The text of a file, ready for either parser: UTF-8 without control octets other than those that
+/// both formats know, the byte-order mark removed.
 func checkedText(
     _ octets: [UInt8], of path: String, _ findings: inout Findings
 ) -> String? {
-    if let place = octets.firstIndex(of: 0) {
+    if let place = octets.firstIndex(where: isForbiddenControl) {
         let line = lineNumber(of: place, in: octets)
+        let name = octets[place] == 0 ? "a NUL octet" : "the control octet \(octets[place])"
         findings.refuse(
             "", at: .file(path, line: line),
-            "found a NUL octet; allowed: UTF-8 text, not a binary file")
+            "found \(name); allowed: UTF-8 text, not a binary file")
         return nil
     }
     let content = octets.starts(with: [0xEF, 0xBB, 0xBF]) ? octets.dropFirst(3) : octets[...]
@@ -20,6 +22,13 @@ func checkedText(
         return nil
     }
     return text
+}
+
+private func isForbiddenControl(_ octet: UInt8) -> Bool {
+    switch octet {
+    case UInt8(ascii: "\t"), UInt8(ascii: "\n"), UInt8(ascii: "\r"): false
+    default: octet < 0x20 || octet == 0x7F
+    }
 }
 
 /// The line, counted from 1, in which the octet at `place` is.

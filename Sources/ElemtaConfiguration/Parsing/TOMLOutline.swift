@@ -1,8 +1,9 @@
-/// A walk over TOML text that knows strings, comments, brackets and keys, and nothing else: how deep
-/// tables are nested, whether a NUL is hidden in an escape, and in which line each key stands.
+/// A walk over TOML text that knows strings, comments, brackets and keys: how deep tables are nested,
+/// whether a NUL is hidden in an escape, and in which line each key stands.
 ///
-/// It checks no grammar; toml++ does. Both read a valid prefix of a file alike, and what comes after
-/// the first thing that this walk doesn't understand is never given to toml++.
+/// It is a gate too. toml++ ends the process, by an assertion or by nesting its tables deeper than
+/// the stack, where other parsers report an error: text whose structure this walk doesn't understand
+/// is not given to it. What a value means is left to toml++.
 struct TOMLOutline: ~Copyable {
     struct Refusal: Error {
         let line: Int
@@ -11,71 +12,46 @@ struct TOMLOutline: ~Copyable {
 
     /// The line of each key and list element, by path: `delivery.routes[0].domain`.
     private(set) var lines: [String: Int] = [:]
-    /// Why the text must not be given to toml++.
-    private(set) var refusal: Refusal?
-    /// The line that wasn't understood.
-    private(set) var lostAt: Int?
-
     private let octets: [UInt8]
-    private let path: String
     private var place = 0
     private var line = 1
     private var values = 0
+    private var dots = 0
     /// The path and depth of the header above: `[delivery]`.
     private var table = TOMLPlace.root
     /// How many elements each list of tables (`[[...]]`) has.
     private var elements: [String: Int] = [:]
 
-    /// Why the walk ends early.
-    private enum Stop: Error {
-        case refused(Refusal)
-        case lost
-    }
-
-    init(_ text: String, path: String) {
+    /// Throws why the text must not be given to toml++.
+    init(_ text: String) throws(Refusal) {
         octets = Array(text.utf8)
-        self.path = path
+        try scan()
     }
 
-    /// What toml++ may read: everything, or the text up to the end of the line that wasn't
-    /// understood.
-    var understoodText: String {
-        guard lostAt != nil else { return String(decoding: octets, as: UTF8.self) }
-        let end = octets[place...].firstIndex(of: newline) ?? octets.endIndex
-        return String(decoding: octets[..<end], as: UTF8.self)
-    }
-
-    mutating func scan() {
-        do throws(Stop) {
-            while true {
-                try skipSpaceAndComments(acrossLines: true)
-                guard place < octets.count else { return }
-                if octets[place] == openBracket {
-                    try header()
-                } else {
-                    try keyAndValue(in: table)
-                }
-                try skipSpaceAndComments(acrossLines: false)
-                guard place == octets.count || octets[place] == newline else { throw .lost }
+    private mutating func scan() throws(Refusal) {
+        while true {
+            try skipSpaceAndComments(acrossLines: true)
+            guard let octet = peek else { return }
+            if octet == openBracket {
+                try header()
+            } else {
+                try keyAndValue(in: table)
             }
-        } catch {
-            switch error {
-            case .refused(let refusal): self.refusal = refusal
-            case .lost: lostAt = line
-            }
+            try skipSpaceAndComments(acrossLines: false)
+            guard peek == nil || peek == newline else { throw unexpected("the end of the line") }
         }
     }
 
     // MARK: statements
 
     /// `[key]` or `[[key]]`.
-    private mutating func header() throws(Stop) {
+    private mutating func header() throws(Refusal) {
         let start = line
         place += 1
         let isElement = peek == openBracket
         if isElement { place += 1 }
         var inner = TOMLPlace.root
-        try key { (outline, part, isLast) throws(Stop) in
+        try key { (outline, part, isLast) throws(Refusal) in
             inner = inner.member(part)
             outline.note(inner, at: start)
             if isLast, isElement, let path = inner.path {
@@ -89,22 +65,22 @@ struct TOMLOutline: ~Copyable {
             try outline.check(inner)
         }
         for _ in 0..<(isElement ? 2 : 1) {
-            guard peek == closeBracket else { throw .lost }
+            guard peek == closeBracket else { throw unexpected("]") }
             place += 1
         }
         table = inner
     }
 
     /// `key = value`.
-    private mutating func keyAndValue(in outer: TOMLPlace) throws(Stop) {
+    private mutating func keyAndValue(in outer: TOMLPlace) throws(Refusal) {
         let start = line
         var inner = outer
-        try key { (outline, part, _) throws(Stop) in
+        try key { (outline, part, _) throws(Refusal) in
             inner = inner.member(part)
             outline.note(inner, at: start)
             try outline.check(inner)
         }
-        guard peek == UInt8(ascii: "=") else { throw .lost }
+        guard peek == UInt8(ascii: "=") else { throw unexpected("=") }
         place += 1
         try skipSpaceAndComments(acrossLines: false)
         try value(inner)
@@ -112,34 +88,40 @@ struct TOMLOutline: ~Copyable {
 
     /// A dotted key; `part` is called with each of its parts. Ends before what follows the key.
     private mutating func key(
-        _ part: (inout TOMLOutline, String, _ isLast: Bool) throws(Stop) -> Void
-    ) throws(Stop) {
+        _ part: (inout TOMLOutline, String, _ isLast: Bool) throws(Refusal) -> Void
+    ) throws(Refusal) {
         while true {
             skipSpace()
             let name = try simpleKey()
             skipSpace()
             let isLast = peek != UInt8(ascii: ".")
+            if !isLast { dots += 1 }
+            guard dots <= maximumDots else {
+                throw refused("too many dotted keys; allowed: \(maximumDots) dots")
+            }
             try part(&self, name, isLast)
             if isLast { return }
             place += 1
         }
     }
 
-    private mutating func simpleKey() throws(Stop) -> String {
+    private mutating func simpleKey() throws(Refusal) -> String {
         let start = place
         if let quote = peek, quote == doubleQuote || quote == singleQuote {
-            guard !octets[place...].starts(with: [quote, quote, quote]) else { throw .lost }
+            guard !octets[place...].starts(with: [quote, quote, quote]) else {
+                throw unexpected("a key on one line")
+            }
             try string()
             return String(decoding: octets[(start + 1)..<(place - 1)], as: UTF8.self)
         }
         while let octet = peek, isBareKey(octet) { place += 1 }
-        guard place > start else { throw .lost }
+        guard place > start else { throw unexpected("a key") }
         return String(decoding: octets[start..<place], as: UTF8.self)
     }
 
     // MARK: values
 
-    private mutating func value(_ outer: TOMLPlace) throws(Stop) {
+    private mutating func value(_ outer: TOMLPlace) throws(Refusal) {
         values += 1
         guard values <= maximumNodes else {
             throw refused("too many values; allowed: \(maximumNodes)")
@@ -150,12 +132,12 @@ struct TOMLOutline: ~Copyable {
         case UInt8(ascii: "{"): try inlineTable(outer)
         default:
             let start = place
-            while let octet = peek, !endsPlainValue(octet) { place += 1 }
-            guard place > start else { throw .lost }
+            while let octet = peek, isPlainValue(octet) { place += 1 }
+            guard place > start else { throw unexpected("a value; strings are in quotes") }
         }
     }
 
-    private mutating func array(_ outer: TOMLPlace) throws(Stop) {
+    private mutating func array(_ outer: TOMLPlace) throws(Refusal) {
         place += 1
         var index = 0
         while true {
@@ -168,13 +150,13 @@ struct TOMLOutline: ~Copyable {
             index += 1
             try skipSpaceAndComments(acrossLines: true)
             if peek == closeBracket { break }
-            guard peek == comma else { throw .lost }
+            guard peek == comma else { throw unexpected(", or ]") }
             place += 1
         }
         place += 1
     }
 
-    private mutating func inlineTable(_ outer: TOMLPlace) throws(Stop) {
+    private mutating func inlineTable(_ outer: TOMLPlace) throws(Refusal) {
         place += 1
         while true {
             skipSpace()
@@ -182,15 +164,16 @@ struct TOMLOutline: ~Copyable {
             try keyAndValue(in: outer)
             skipSpace()
             if peek == UInt8(ascii: "}") { break }
-            guard peek == comma else { throw .lost }
+            guard peek == comma else { throw unexpected(", or }") }
             place += 1
         }
         place += 1
     }
 
     /// Any of the four kinds of strings; ends behind the closing quotes.
-    private mutating func string() throws(Stop) {
-        guard let quote = peek else { throw .lost }
+    private mutating func string() throws(Refusal) {
+        let start = line
+        guard let quote = peek else { throw unexpected("a string") }
         let isLong = octets[place...].starts(with: [quote, quote, quote])
         place += isLong ? 3 : 1
         while let octet = peek {
@@ -206,7 +189,7 @@ struct TOMLOutline: ~Copyable {
                 continue
             }
             if octet == newline {
-                guard isLong else { throw .lost }
+                guard isLong else { throw unexpected("the end of the string") }
                 line += 1
             }
             if octet == UInt8(ascii: "\\"), quote == doubleQuote {
@@ -215,11 +198,11 @@ struct TOMLOutline: ~Copyable {
                 place += 1
             }
         }
-        throw .lost
+        throw Refusal(line: start, text: "found a string without its end")
     }
 
     /// TOMLKit hands strings over as C strings: one with a NUL in it would be cut there unseen.
-    private mutating func escape() throws(Stop) {
+    private mutating func escape() throws(Refusal) {
         let rest = octets[(place + 1)...]
         let digits = rest.first == UInt8(ascii: "u") ? 4 : 8
         if rest.first == UInt8(ascii: "u") || rest.first == UInt8(ascii: "U") {
@@ -240,14 +223,21 @@ struct TOMLOutline: ~Copyable {
         if let path = place.path, lines[path] == nil { lines[path] = line }
     }
 
-    private func check(_ place: TOMLPlace) throws(Stop) {
+    private func check(_ place: TOMLPlace) throws(Refusal) {
         guard place.depth <= maximumNesting else {
             throw refused("nested too deep; allowed: \(maximumNesting) levels")
         }
     }
 
-    private func refused(_ text: String) -> Stop {
-        .refused(Refusal(line: line, text: text))
+    private func refused(_ text: String) -> Refusal {
+        Refusal(line: line, text: text)
+    }
+
+    /// What stands here is not what must follow.
+    private func unexpected(_ wanted: String) -> Refusal {
+        let rest = String(decoding: octets[place...].prefix { $0 != newline }, as: UTF8.self)
+        let found = rest.isEmpty ? "the end of the line" : printable(rest, quoted: true, limit: 20)
+        return refused("found \(found); wanted: \(wanted)")
     }
 
     private mutating func skipSpace() {
@@ -257,14 +247,16 @@ struct TOMLOutline: ~Copyable {
     }
 
     /// Ends at the end, at a line feed unless `acrossLines`, or at something else.
-    private mutating func skipSpaceAndComments(acrossLines: Bool) throws(Stop) {
+    private mutating func skipSpaceAndComments(acrossLines: Bool) throws(Refusal) {
         while true {
             skipSpace()
             switch peek {
             case UInt8(ascii: "#"):
                 while let octet = peek, octet != newline { place += 1 }
             case UInt8(ascii: "\r"):
-                guard octets[place...].dropFirst().first == newline else { throw .lost }
+                guard octets[place...].dropFirst().first == newline else {
+                    throw unexpected("a line feed behind a carriage return")
+                }
                 place += 1
             case newline where acrossLines:
                 place += 1
@@ -300,6 +292,10 @@ struct TOMLPlace {
     }
 }
 
+/// toml++ looks through all tables that dotted keys made for each dotted key: 1 MiB of them would
+/// take it seconds.
+private let maximumDots = 10_000
+
 private let newline = UInt8(ascii: "\n")
 private let doubleQuote = UInt8(ascii: "\"")
 private let singleQuote = UInt8(ascii: "'")
@@ -307,22 +303,19 @@ private let openBracket = UInt8(ascii: "[")
 private let closeBracket = UInt8(ascii: "]")
 private let comma = UInt8(ascii: ",")
 
-/// Wider than TOML's bare keys by everything beyond ASCII, for which toml++ has the last word.
 private func isBareKey(_ octet: UInt8) -> Bool {
     switch octet {
     case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"), UInt8(ascii: "-"), 0x80...:
+        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"), UInt8(ascii: "-"):
         true
     default: false
     }
 }
 
-/// What ends a number, a boolean or a date. A date may have a space before its time.
-private func endsPlainValue(_ octet: UInt8) -> Bool {
+/// What numbers, booleans and dates are made of. A date may have a space before its time.
+private func isPlainValue(_ octet: UInt8) -> Bool {
     switch octet {
-    case comma, closeBracket, UInt8(ascii: "}"), UInt8(ascii: "#"), newline, UInt8(ascii: "\r"):
-        true
-    case doubleQuote, singleQuote, openBracket, UInt8(ascii: "{"), UInt8(ascii: "="): true
-    default: false
+    case UInt8(ascii: "+"), UInt8(ascii: "."), UInt8(ascii: ":"), UInt8(ascii: " "): true
+    default: isBareKey(octet)
     }
 }

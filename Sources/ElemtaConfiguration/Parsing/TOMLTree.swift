@@ -2,25 +2,20 @@ import TOMLKit
 
 /// Reads TOML text into a tree; nil when it is no TOML, which the findings then say.
 ///
-/// toml++ keeps nested tables as nested objects, which it frees by recursion: a key of 100,000 dots
-/// would end in a stack overflow inside it. The outline is therefore made first, and refuses what
-/// is too deep. It also knows the lines, which TOMLKit hands out for syntax errors only.
+/// The outline is made first: it refuses what toml++ would not survive, and knows the lines, which
+/// TOMLKit hands out for syntax errors only.
 func parseTOML(
     _ text: String, of path: String, _ findings: inout Findings
 ) -> ConfigurationNode? {
-    var outline = TOMLOutline(text, path: path)
-    outline.scan()
-    if let refusal = outline.refusal {
-        findings.refuse("", at: .file(path, line: refusal.line), refusal.text)
+    let outline: TOMLOutline
+    do {
+        outline = try TOMLOutline(text)
+    } catch {
+        findings.refuse("", at: .file(path, line: error.line), error.text)
         return nil
     }
     do {
-        // Where the outline lost its way, toml++ gets the text up to there, and says what is wrong.
-        let table = try TOMLTable(string: outline.understoodText)
-        if let line = outline.lostAt {
-            findings.refuse("", at: .file(path, line: line), "not TOML")
-            return nil
-        }
+        let table = try TOMLTable(string: text)
         return TOMLWalk(path: path, lines: outline.lines).node(table, .root, line: nil)
     } catch let error as TOMLParseError {
         findings.refuse(
