@@ -1,0 +1,51 @@
+import Glibc
+import Synchronization
+
+/// Hands out message ids, each greater than all before it.
+///
+/// The upper 44 bits are the time in ticks of 2^20 nanoseconds (about a millisecond) since 1970,
+/// good until 2554; the lower 20 are random, so that nobody can tell the next id from the last. Within
+/// a tick, or when the clock steps back, the next id is the last plus a random step, which keeps
+/// order and uniqueness at the price of guessability (12 bits) for that while.
+public final class MessageIDSource: Sendable {
+    private let last: Mutex<UInt64>
+    private let clock: @Sendable () -> UInt64
+
+    /// Starts above `floor`, the greatest id the spool has ever given.
+    ///
+    /// - Parameter clock: nanoseconds since 1970.
+    public init(
+        above floor: MessageID = MessageID(rawValue: 0),
+        clock: @escaping @Sendable () -> UInt64 = MessageIDSource.systemNanoseconds
+    ) {
+        last = Mutex(floor.rawValue)
+        self.clock = clock
+    }
+
+    /// The next id; any thread.
+    public func next() -> MessageID {
+        let random = UInt64.random(in: 0...UInt64.max)
+        let tick = clock() & ~0xF_FFFF
+        return last.withLock { last in
+            // Only the lower half of a tick is drawn from, so that steps have room to go up.
+            let fresh = tick | (random & 0x7_FFFF)
+            last = fresh > last ? fresh : last + 1 + (random >> 20 & 0xFFF)
+            return MessageID(rawValue: last)
+        }
+    }
+
+    /// Makes all further ids greater than `floor`.
+    func raise(above floor: MessageID) {
+        last.withLock { last in last = max(last, floor.rawValue) }
+    }
+
+    /// The greatest id given so far.
+    var latest: MessageID { last.withLock { MessageID(rawValue: $0) } }
+
+    /// The system's wall clock in nanoseconds since 1970.
+    public static func systemNanoseconds() -> UInt64 {
+        var now = timespec()
+        unsafe clock_gettime(CLOCK_REALTIME, &now)
+        return UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec)
+    }
+}
