@@ -142,12 +142,11 @@ extension LMDBReading where Self: ~Copyable {
         case replacing
     }
 
-    /// Makes room for `count` octets under `key` and lets `fill` write them into the page, so
-    /// that they are copied once. `fill` must write all of them.
-    func put(
-        _ key: RecordKey, in table: LMDBTable, count: Int, _ placement: Placement,
-        _ fill: (UnsafeMutableRawBufferPointer) -> Void
-    ) throws(LMDBError) {
+    /// Makes room for `count` octets under `key` (`MDB_RESERVE`), to be filled in place, so that
+    /// octets are copied once. All of it must be written, before the next call that writes.
+    @unsafe func reserve(
+        _ key: RecordKey, in table: LMDBTable, count: Int, _ placement: Placement
+    ) throws(LMDBError) -> UnsafeMutableRawBufferPointer {
         let flags =
             switch placement {
             case .new: MDB_RESERVE | MDB_NOOVERWRITE
@@ -160,8 +159,7 @@ extension LMDBReading where Self: ~Copyable {
             unsafe mdb_put(handle, table.index, &$0, &value, UInt32(flags))
         }
         try LMDBError.check(code, "mdb_put")
-        // Safe because LMDB reserved `count` octets there, valid until the next call that writes.
-        unsafe fill(UnsafeMutableRawBufferPointer(start: value.mv_data, count: count))
+        return unsafe UnsafeMutableRawBufferPointer(start: value.mv_data, count: count)
     }
 
     /// Removes the record; false when there was none.

@@ -1,0 +1,144 @@
+import Glibc
+import Synchronization
+
+/// Writes the content of one message to a file of its own, for content beyond the spill threshold.
+///
+/// Every call blocks on the disk: run it on the files pool. One call at a time; any thread. After an
+/// error the file is gone and only `abort` does anything. A writer that is dropped unfinished
+/// removes its file.
+public final class ContentFileWriter: Sendable {
+    private let state: Mutex<State>
+    private let queue: String
+    private let envelope: Envelope
+    private let generation: UInt64
+
+    private struct State: ~Copyable {
+        var file: OpenFile?
+        var pending: [UInt8] = []
+        var count: UInt64 = 0
+        var checksum: UInt64 = 0
+        var failure: SpoolError?
+    }
+
+    init(queue: String, envelope: Envelope, generation: UInt64) {
+        self.queue = queue
+        self.envelope = envelope
+        self.generation = generation
+        state = Mutex(State())
+    }
+
+    deinit { abort() }
+
+    /// Creates the file (0600) and writes its header.
+    ///
+    /// - Throws: `.full` or `.storage`; answer 452 4.3.1.
+    public func begin() throws(SpoolError) {
+        try perform { state throws(FileError) in
+            guard state.file == nil else { return }
+            let directory = ContentFileLayout.directory(queue, envelope.id)
+            if !FileSystem.exists(directory) {
+                try FileSystem.makeDirectory(directory)
+                try FileSystem.syncDirectory(queue + "/content")
+            }
+            let path = ContentFileLayout.path(queue, envelope.id)
+            let file = try OpenFile(path, O_WRONLY | O_CREAT | O_EXCL)
+            state.file = consume file
+            let header = ContentFileLayout.header(envelope, generation: generation)
+            try Self.write(header.span, to: state)
+        }
+    }
+
+    /// Appends content. Octets gather to blocks of 64 KiB before they are written.
+    ///
+    /// - Throws: `.full` or `.storage`; answer 452 4.3.1 at the end of data.
+    public func append(_ octets: Span<UInt8>) throws(SpoolError) {
+        try perform { state throws(FileError) in
+            var position = 0
+            while position < octets.count {
+                let room = ContentFileLayout.blockCount - state.pending.count
+                let end = min(octets.count, position + room)
+                // Safe because the array copies what the span lends.
+                unsafe octets.extracting(position..<end).withUnsafeBufferPointer {
+                    unsafe state.pending.append(contentsOf: $0)
+                }
+                position = end
+                if state.pending.count == ContentFileLayout.blockCount {
+                    try Self.writeBlock(&state)
+                }
+            }
+        }
+    }
+
+    /// Writes the end mark and syncs the file, then its directory: when this returns, the file
+    /// survives a power loss. Hand the result to `Spool.accept`.
+    ///
+    /// - Throws: `.full` or `.storage`; answer 452 4.3.1. A failed sync is never tried again.
+    public func finish() throws(SpoolError) -> FinishedContentFile {
+        try perform { state throws(FileError) in
+            try Self.writeBlock(&state)
+            let end = ContentFileLayout.end(
+                envelope.id, octets: state.count, checksum: state.checksum)
+            try Self.write(end.span, to: state)
+            switch state.file {
+            case .some(let file): try file.sync()
+            case .none: break
+            }
+            try FileSystem.syncDirectory(ContentFileLayout.directory(queue, envelope.id))
+        }
+        return state.withLock { state in
+            state.file = nil
+            return FinishedContentFile(
+                id: envelope.id, octetCount: state.count,
+                path: ContentFileLayout.path(queue, envelope.id))
+        }
+    }
+
+    /// Closes and removes an unfinished file. Nothing after `finish`.
+    public func abort() {
+        state.withLock { state in
+            guard state.file != nil else { return }
+            state.file = nil
+            state.pending = []
+            try? FileSystem.remove(ContentFileLayout.path(queue, envelope.id))
+        }
+    }
+
+    private func perform(
+        _ body: (inout State) throws(FileError) -> Void
+    ) throws(SpoolError) {
+        let failure = state.withLock { state -> SpoolError? in
+            if let failure = state.failure { return failure }
+            do throws(FileError) {
+                try body(&state)
+                return nil
+            } catch {
+                let wasOpen = state.file != nil
+                state.file = nil
+                state.pending = []
+                state.failure = error.spoolError
+                if wasOpen {
+                    try? FileSystem.remove(ContentFileLayout.path(queue, envelope.id))
+                }
+                return error.spoolError
+            }
+        }
+        if let failure { throw failure }
+    }
+
+    private static func writeBlock(_ state: inout State) throws(FileError) {
+        guard !state.pending.isEmpty else { return }
+        try write(state.pending.span, to: state)
+        state.checksum = Checksum.of(state.pending.span, seed: state.checksum)
+        state.count += UInt64(state.pending.count)
+        state.pending.removeAll(keepingCapacity: true)
+    }
+
+    private static func write(
+        _ octets: Span<UInt8>, to state: borrowing State
+    ) throws(FileError) {
+        switch state.file {
+        case .some(let file): try file.write(octets)
+        case .none: throw FileError(operation: "write content before begin", code: EBADF)
+        }
+    }
+}

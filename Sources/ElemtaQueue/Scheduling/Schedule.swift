@@ -1,0 +1,352 @@
+import DequeModule
+import ElemtaSMTP
+import HeapModule
+
+/// What is due when, in memory, rebuilt from the envelopes at start. Owned by the spool thread.
+///
+/// A message costs an entry of the dictionary (about 70 octets, more while the dictionary has room
+/// to grow) and, while it waits, 24 octets in the heap.
+struct Schedule {
+    private var messages: [MessageID: QueuedMessage] = [:]
+    private var destinations = DestinationTable()
+    /// Earliest first. Entries whose group has since moved on are dropped when they come up.
+    private var timers = Heap<Timer>()
+    /// Destinations whose line or room has changed since work was last taken.
+    private var touched: [UInt32] = []
+    /// Items that may be out for one destination at a time.
+    private let outstandingLimit: Int
+
+    private(set) var counts = Counts()
+
+    /// Messages by what they do now.
+    struct Counts {
+        var messages = 0
+        var octets: UInt64 = 0
+        var outstanding = 0
+        var held = 0
+        var failed = 0
+    }
+
+    private struct Timer: Comparable {
+        let due: Int64
+        let id: MessageID
+        let destination: UInt32
+
+        static func < (left: Timer, right: Timer) -> Bool {
+            (left.due, left.id) < (right.due, right.id)
+        }
+    }
+
+    init(outstandingLimit: Int) {
+        self.outstandingLimit = outstandingLimit
+    }
+
+    func contains(_ id: MessageID) -> Bool { messages[id] != nil }
+
+    func place(of id: MessageID) -> ContentPlace? { messages[id]?.place }
+
+    // MARK: - Messages come and go
+
+    mutating func add(_ plan: MessagePlan) {
+        remove(plan.id)
+        let groups: QueuedMessage.Groups
+        if plan.groups.count == 1 {
+            groups = .one(admit(plan.groups[0], of: plan.id))
+        } else {
+            var admitted: [QueuedMessage.Group] = []
+            for group in plan.groups { admitted.append(admit(group, of: plan.id)) }
+            groups = .several(admitted)
+        }
+        let message = QueuedMessage(
+            octets: plan.octets, place: plan.place, isHeld: plan.isHeld,
+            needsReview: plan.needsReview, groups: groups)
+        messages[plan.id] = message
+        count(message, 1)
+        dropStaleTimers()
+    }
+
+    @discardableResult
+    mutating func remove(_ id: MessageID) -> Bool {
+        guard let message = messages.removeValue(forKey: id) else { return false }
+        count(message, -1)
+        switch message.groups {
+        case .one(let group): dismiss(group)
+        case .several(let groups):
+            for group in groups { dismiss(group) }
+        }
+        return true
+    }
+
+    private mutating func count(_ message: QueuedMessage, _ sign: Int) {
+        counts.messages += sign
+        if sign > 0 { counts.octets += message.octets } else { counts.octets -= message.octets }
+        if message.isHeld { counts.held += sign }
+        if case .one(let group) = message.groups, case .retained = group.state {
+            counts.failed += sign
+        }
+    }
+
+    private mutating func admit(_ plan: GroupPlan, of id: MessageID) -> QueuedMessage.Group {
+        let number = destinations.retain(plan.destination)
+        enter(plan.state, id, number)
+        return QueuedMessage.Group(
+            destination: number, state: plan.state, members: plan.members)
+    }
+
+    private mutating func enter(
+        _ state: QueuedMessage.State, _ id: MessageID, _ destination: UInt32
+    ) {
+        switch state {
+        case .ready:
+            destinations.enqueue(id, to: destination)
+            touch(destination)
+        case .waiting(let due), .retained(let due):
+            timers.insert(Timer(due: due, id: id, destination: destination))
+        case .held, .out, .answered: break
+        }
+    }
+
+    private mutating func dismiss(_ group: QueuedMessage.Group) {
+        if group.state.isWithWorker { returned(group.destination) }
+        destinations.release(group.destination)
+    }
+
+    private mutating func returned(_ destination: UInt32) {
+        destinations.answered(destination)
+        counts.outstanding -= 1
+        touch(destination)
+    }
+
+    private mutating func touch(_ destination: UInt32) {
+        if touched.last != destination { touched.append(destination) }
+    }
+
+    // MARK: - Time passes
+
+    /// The next moment at which anything happens by itself, seconds since 1970.
+    var nextDue: Int64? { timers.min?.due }
+
+    /// Moves what is due to its destination's line.
+    ///
+    /// - Returns: messages whose time to be kept is over.
+    mutating func advance(to now: UnixTime) -> [MessageID] {
+        var expired: [MessageID] = []
+        while let timer = timers.min, timer.due <= now.seconds {
+            timers.removeMin()
+            var isExpired = false
+            update(timer.id, timer.destination) { group in
+                switch group.state {
+                case .waiting(until: timer.due): group.state = .ready
+                case .retained(until: timer.due): isExpired = true
+                default: break
+                }
+                return group.state == .ready
+            }
+            if isExpired { expired.append(timer.id) }
+        }
+        return expired
+    }
+
+    /// Changes a group in place and puts it in line when `change` says so.
+    private mutating func update(
+        _ id: MessageID, _ destination: UInt32,
+        _ change: (inout QueuedMessage.Group) -> Bool
+    ) {
+        var becameReady = false
+        modify(id) { groups in
+            switch groups {
+            case .one(var group):
+                guard group.destination == destination else { return }
+                let wasReady = group.state == .ready
+                becameReady = change(&group) && !wasReady
+                groups = .one(group)
+            case .several(var list):
+                // Taken out, so that the list is changed in place.
+                groups = .several([])
+                defer { groups = .several(list) }
+                guard let index = list.firstIndex(where: { $0.destination == destination })
+                else { return }
+                let wasReady = list[index].state == .ready
+                becameReady = change(&list[index]) && !wasReady
+            }
+        }
+        if becameReady { enter(.ready, id, destination) }
+    }
+
+    private mutating func modify(_ id: MessageID, _ body: (inout QueuedMessage.Groups) -> Void) {
+        guard let index = messages.index(forKey: id) else { return }
+        body(&messages.values[index].groups)
+    }
+
+    /// Keeps the heap from filling with timers of messages that went or moved on earlier.
+    private mutating func dropStaleTimers() {
+        guard timers.count > 4 * counts.messages + 4096 else { return }
+        timers = Heap(
+            timers.unordered.filter { timer in
+                guard let message = messages[timer.id] else { return false }
+                return message.groups.contains { group in
+                    group.destination == timer.destination
+                        && (group.state == .waiting(until: timer.due)
+                            || group.state == .retained(until: timer.due))
+                }
+            })
+    }
+
+    // MARK: - Work goes out and comes back
+
+    /// Takes what may be handed out now, and counts it as out.
+    mutating func takeWork() -> [WorkItem] {
+        var work: [WorkItem] = []
+        for destination in touched {
+            while let id = destinations.dequeue(from: destination, limit: outstandingLimit) {
+                guard let item = handOut(id, destination) else { continue }
+                work.append(item)
+            }
+        }
+        touched.removeAll(keepingCapacity: true)
+        return work
+    }
+
+    /// Marks a ready group as out. Nil for an id whose message or group has moved on.
+    private mutating func handOut(_ id: MessageID, _ destination: UInt32) -> WorkItem? {
+        var members: RecipientSelection?
+        update(id, destination) { group in
+            guard group.state == .ready else { return false }
+            group.state = .out
+            members = group.members
+            return false
+        }
+        guard let members, let octets = messages[id]?.octets else { return nil }
+        destinations.handedOut(destination)
+        counts.outstanding += 1
+        return WorkItem(
+            id: id, destination: destinations.name(destination), octets: octets,
+            recipients: members)
+    }
+
+    /// An answer as the schedule understands it.
+    struct Answer {
+        let place: ContentPlace
+        let members: RecipientSelection
+        /// The whole message is done when everything in the answer was delivered.
+        let isWholeMessage: Bool
+    }
+
+    /// Takes the answer to an item that is out. Nil when it isn't: an unknown id, a message that
+    /// was deleted meanwhile, a second answer.
+    mutating func answer(_ id: MessageID, _ destination: Destination) -> Answer? {
+        guard let number = destinations.number(of: destination) else { return nil }
+        var members: RecipientSelection?
+        update(id, number) { group in
+            guard group.state == .out else { return false }
+            group.state = .answered
+            members = group.members
+            return false
+        }
+        guard let members, let message = messages[id] else { return nil }
+        let isOnly =
+            switch message.groups {
+            case .one: true
+            case .several(let groups): groups.count == 1
+            }
+        return Answer(
+            place: message.place, members: members,
+            isWholeMessage: isOnly && !message.needsReview)
+    }
+
+    /// Replaces an answered group by what is left of it.
+    mutating func settle(
+        _ id: MessageID, _ destination: Destination, needsReview: Bool, with plans: [GroupPlan]
+    ) {
+        guard var message = messages[id], let number = destinations.number(of: destination)
+        else { return }
+        var groups = message.groups.all
+        guard let index = groups.firstIndex(where: { $0.destination == number }) else { return }
+        let settled = groups.remove(at: index)
+        count(message, -1)
+        for var plan in plans {
+            if message.isHeld, plan.state != .answered, !plan.state.isRetained {
+                plan.state = .held
+            }
+            join(plan, settled, &groups, id)
+        }
+        dismiss(settled)
+        message.needsReview = needsReview
+        message.groups = groups.count == 1 ? .one(groups[0]) : .several(groups)
+        messages[id] = message
+        count(message, 1)
+        dropStaleTimers()
+    }
+
+    /// Adds a group to those of its message. Two groups of a message never have the same
+    /// destination, since that is what an answer names.
+    private mutating func join(
+        _ plan: GroupPlan, _ settled: QueuedMessage.Group, _ groups: inout [QueuedMessage.Group],
+        _ id: MessageID
+    ) {
+        let name = destinations.number(of: plan.destination)
+        guard let other = groups.firstIndex(where: { $0.destination == name }) else {
+            groups.append(admit(plan, of: id))
+            return
+        }
+        if groups[other].state.isWithWorker {
+            // On the way already without these: they wait under the name they had.
+            var plan = plan
+            plan.destination = destinations.name(settled.destination)
+            groups.append(admit(plan, of: id))
+            return
+        }
+        groups[other].members = groups[other].members.union(plan.members)
+        let state = MessagePlan.earlier(groups[other].state, plan.state)
+        guard state != groups[other].state else { return }
+        groups[other].state = state
+        enter(state, id, groups[other].destination)
+    }
+
+    // MARK: - An operator steps in
+
+    /// Makes everything of the message that waits ready.
+    mutating func expedite(_ id: MessageID) {
+        for group in messages[id]?.groups.all ?? [] {
+            update(id, group.destination) { group in
+                guard case .waiting = group.state else { return false }
+                group.state = .ready
+                return true
+            }
+        }
+    }
+}
+
+extension QueuedMessage.Groups {
+    var all: [QueuedMessage.Group] {
+        switch self {
+        case .one(let group): [group]
+        case .several(let groups): groups
+        }
+    }
+
+    func contains(where test: (QueuedMessage.Group) -> Bool) -> Bool {
+        switch self {
+        case .one(let group): test(group)
+        case .several(let groups): groups.contains(where: test)
+        }
+    }
+}
+
+extension QueuedMessage.State {
+    var isRetained: Bool {
+        switch self {
+        case .retained: true
+        case .ready, .out, .answered, .waiting, .held: false
+        }
+    }
+}
+
+extension RecipientSelection {
+    func union(_ other: RecipientSelection) -> RecipientSelection {
+        switch (self, other) {
+        case (.indices(let first), .indices(let second)): .indices(first + second)
+        case (.allPending, _), (_, .allPending): .allPending
+        }
+    }
+}

@@ -1,0 +1,87 @@
+public import ElemtaSMTP
+import Glibc
+
+/// How a spool is set up. The defaults are those of the configuration.
+public struct SpoolOptions: Sendable {
+    /// `queue_dir`; made when missing.
+    public var path: String
+    /// Who makes the reports: Reporting-MTA and the domain of MAILER-DAEMON.
+    public var hostname: String
+    public var retry: RetryPolicy
+    /// Seconds that messages with failed recipients stay to be looked at; 0: not at all.
+    public var failedRetention: Int64
+    /// Seconds until a delay report, for recipients whose NOTIFY asks; 0: never.
+    public var delayWarning: Int64
+    /// Octets that must stay free; nil: the smaller of 64 MiB and 2 % of the file system.
+    public var minimumFree: UInt64?
+    public var allowNetworkFileSystem: Bool
+    /// Octets of address space for LMDB; nil: 1 TiB, or 64 GiB where that fails.
+    public var mapSize: Int?
+    /// Work items that may be out for one destination at a time.
+    public var outstandingLimit: Int
+    /// The wall clock.
+    public var clock: @Sendable () -> UnixTime
+    /// Called on the spool thread with what happens; must not block.
+    public var events: @Sendable (SpoolEvent) -> Void
+
+    public init(
+        path: String, hostname: String, retry: RetryPolicy = RetryPolicy(),
+        failedRetention: Int64 = 604_800, delayWarning: Int64 = 14_400,
+        minimumFree: UInt64? = nil, allowNetworkFileSystem: Bool = false, mapSize: Int? = nil,
+        outstandingLimit: Int = 2000,
+        clock: @escaping @Sendable () -> UnixTime = SpoolOptions.systemClock,
+        events: @escaping @Sendable (SpoolEvent) -> Void = { _ in }
+    ) {
+        self.path = path
+        self.hostname = hostname
+        self.retry = retry
+        self.failedRetention = failedRetention
+        self.delayWarning = delayWarning
+        self.minimumFree = minimumFree
+        self.allowNetworkFileSystem = allowNetworkFileSystem
+        self.mapSize = mapSize
+        self.outstandingLimit = outstandingLimit
+        self.clock = clock
+        self.events = events
+    }
+
+    public static func systemClock() -> UnixTime { UnixTime(seconds: Int64(time(nil))) }
+}
+
+/// What the spool has to say; the server logs it.
+public enum SpoolEvent: Sendable {
+    /// The schedule is back from disk and deliveries begin.
+    case recovered(RecoveryReport)
+    /// Something unreadable, or something that doesn't belong, was put aside.
+    case quarantined(name: String, reason: String)
+    /// Some recipients of a message are tried again at `until`.
+    case deferred(MessageID, Destination, recipients: Int, DeliveryStatus, until: UnixTime)
+    /// Some recipients of a message have failed for good.
+    case failed(MessageID, Destination, recipients: Int, DeliveryStatus)
+    /// A report about `about` has been queued.
+    case reported(MessageID, about: MessageID)
+    /// That many submissions of one batch were refused.
+    case refused(Int, SpoolError)
+    /// A failed message's time to be kept is over.
+    case expired(MessageID)
+    /// The reserve was given up so that results could be committed on a full disk.
+    case reserveGivenUp
+    case reserveFilled
+    /// Results of deliveries can't be written at the moment; they are kept in memory.
+    case stalled(SpoolError)
+    /// The environment was closed after an error and opened anew.
+    case reopened(after: String)
+}
+
+/// What was found at start.
+public struct RecoveryReport: Sendable, Hashable {
+    /// Messages in the queue, octets of their content.
+    public var messages = 0
+    public var octets: UInt64 = 0
+    /// Records and files that were put into quarantine.
+    public var quarantined = 0
+    /// Content files that were never finished, and those of messages that are gone.
+    public var removedFiles = 0
+
+    public init() {}
+}

@@ -1,0 +1,57 @@
+/// Why the spool could not do what it was asked.
+public enum SpoolError: Error, Hashable, Sendable {
+    /// Another process has the queue; its pid where the lock file tells. Exit status 75.
+    case held(by: Int32?)
+    /// `queue_dir` lies on a file system whose locks and syncs can't be relied on.
+    case networkFileSystem(String)
+    /// `queue_dir` or something in it can't be made or used.
+    case directory(String)
+    /// No room on the disk or in the map: answer 452 4.3.1. What is queued is intact.
+    case full
+    /// Reading or writing failed: answer 452 4.3.1. What is queued is intact.
+    case storage(String)
+    /// The message isn't in the queue, or no longer.
+    case unknownMessage(MessageID)
+    /// The message's record or content isn't what was written; it goes to quarantine.
+    case damaged(MessageID, String)
+    /// The spool as a whole can't be read.
+    case unreadable(String)
+    /// The envelope is larger than a record may be.
+    case envelopeTooLarge
+    /// A message with this id is queued already.
+    case duplicate(MessageID)
+    /// The content wasn't as long as it said.
+    case contentMismatch
+    /// The spool has been stopped.
+    case stopped
+
+    init(_ error: LMDBError) {
+        switch error.kind {
+        case .full: self = .full
+        case .transactionTooLarge, .exists, .invalidValue, .broken:
+            self = .storage(error.description)
+        }
+    }
+}
+
+extension SpoolError: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .held(let pid?): "the queue is held by process \(pid)"
+        case .held(nil): "the queue is held by another process"
+        case .networkFileSystem(let name):
+            "the queue lies on \(name), which doesn't keep what it promises "
+                + "(queue.allow_network_filesystem)"
+        case .directory(let what): what
+        case .full: "no room for the queue"
+        case .storage(let what): what
+        case .unknownMessage(let id): "\(id) is not in the queue"
+        case .damaged(let id, let what): "\(id) is corrupt: \(what)"
+        case .unreadable(let what): "the spool can't be read: \(what)"
+        case .envelopeTooLarge: "the envelope is too large"
+        case .duplicate(let id): "\(id) is queued already"
+        case .contentMismatch: "the content isn't as long as it said"
+        case .stopped: "the spool has been stopped"
+        }
+    }
+}
