@@ -80,6 +80,8 @@ public struct QueuedRecipient: Hashable, Sendable {
     public let notify: NotifyConditions
     public let originalRecipient: OriginalRecipient?
     public var state: RecipientState
+    /// The sender has been told that this takes long.
+    public var delayReported = false
 
     public init(
         path: ForwardPath, notify: NotifyConditions = [],

@@ -31,7 +31,9 @@ struct OpenFile: ~Copyable {
 
     init(_ path: String, _ flags: Int32, mode: mode_t = 0o600) throws(FileError) {
         var result: Int32
-        repeat { result = unsafe open(path, flags | O_CLOEXEC, mode) } while result < 0
+        repeat {
+            result = unsafe open(path, flags | O_CLOEXEC, mode)
+        } while result < 0
             && errno == EINTR
         guard result >= 0 else { throw FileError(operation: "open \(path)", code: errno) }
         descriptor = result

@@ -185,12 +185,11 @@ extension EnvelopeCodec {
     private static func encode(_ recipient: QueuedRecipient, into writer: inout OctetWriter) {
         encode(recipient.path.mailbox, into: &writer)
         writer.put(octet: recipient.notify.rawValue)
-        if let original = recipient.originalRecipient {
-            writer.put(octet: 1)
+        let original = recipient.originalRecipient
+        writer.put(octet: (original != nil ? 1 : 0) | (recipient.delayReported ? 2 : 0))
+        if let original {
             writer.put(original.addressType)
             writer.put(original.address)
-        } else {
-            writer.put(octet: 0)
         }
         switch recipient.state {
         case .pending(let attempts, let nextAttempt, let reason):
@@ -213,12 +212,11 @@ extension EnvelopeCodec {
         let mailbox = try decodeMailbox(&reader, "forward-path")
         let notify = NotifyConditions(rawValue: try reader.octet("NOTIFY"))
         var original: OriginalRecipient?
-        switch try reader.octet("ORCPT") {
-        case 0: original = nil
-        case 1:
+        let flags = try reader.octet("recipient flags")
+        guard flags < 4 else { throw .malformed("recipient flags") }
+        if flags & 1 != 0 {
             let type = try reader.string("ORCPT")
             original = OriginalRecipient(addressType: type, address: try reader.string("ORCPT"))
-        default: throw .malformed("ORCPT")
         }
         let tag = try reader.octet("recipient state")
         let state: RecipientState
@@ -232,9 +230,11 @@ extension EnvelopeCodec {
         case 2: state = .failed(try decodeStatus(&reader))
         default: throw .malformed("recipient state")
         }
-        return QueuedRecipient(
+        var recipient = QueuedRecipient(
             path: mailbox.map(ForwardPath.mailbox) ?? .postmaster, notify: notify,
             originalRecipient: original, state: state)
+        recipient.delayReported = flags & 2 != 0
+        return recipient
     }
 
     private static func encode(_ attempt: DeliveryAttempt, into writer: inout OctetWriter) {

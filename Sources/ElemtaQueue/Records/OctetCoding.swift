@@ -55,6 +55,8 @@ struct OctetWriter {
 
     var remaining: Int { unsafe octets.count - position }
 
+    mutating func skip(_ count: Int) { position += min(count, remaining) }
+
     mutating func octet(_ field: StaticString) throws(RecordDamage) -> UInt8 {
         guard remaining > 0 else { throw .malformed("\(field)") }
         defer { position += 1 }

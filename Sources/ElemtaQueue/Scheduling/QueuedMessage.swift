@@ -73,8 +73,9 @@ struct MessagePlan {
         self.place = place
         isHeld = envelope.isHeld
         needsReview = Self.needsReview(envelope)
-        if envelope.recipients.count == 1, case .pending(_, let next, _) =
-            envelope.recipients[0].state
+        if envelope.recipients.count == 1,
+            case .pending(_, let next, _) =
+                envelope.recipients[0].state
         {
             let state = Self.state(next, envelope.isHeld, now)
             groups = [
@@ -146,6 +147,40 @@ struct MessagePlan {
         case (.waiting(let first), .waiting(let second)): .waiting(until: min(first, second))
         case (.waiting, _): right
         default: left
+        }
+    }
+}
+
+extension QueuedMessage.Groups {
+    var all: [QueuedMessage.Group] {
+        switch self {
+        case .one(let group): [group]
+        case .several(let groups): groups
+        }
+    }
+
+    func contains(where test: (QueuedMessage.Group) -> Bool) -> Bool {
+        switch self {
+        case .one(let group): test(group)
+        case .several(let groups): groups.contains(where: test)
+        }
+    }
+}
+
+extension QueuedMessage.State {
+    var isRetained: Bool {
+        switch self {
+        case .retained: true
+        case .ready, .out, .answered, .waiting, .held: false
+        }
+    }
+}
+
+extension RecipientSelection {
+    func union(_ other: RecipientSelection) -> RecipientSelection {
+        switch (self, other) {
+        case (.indices(let first), .indices(let second)): .indices(first + second)
+        case (.allPending, _), (_, .allPending): .allPending
         }
     }
 }

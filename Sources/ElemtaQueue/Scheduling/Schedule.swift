@@ -230,6 +230,7 @@ struct Schedule {
         let members: RecipientSelection
         /// The whole message is done when everything in the answer was delivered.
         let isWholeMessage: Bool
+        let needsReview: Bool
     }
 
     /// Takes the answer to an item that is out. Nil when it isn't: an unknown id, a message that
@@ -251,7 +252,7 @@ struct Schedule {
             }
         return Answer(
             place: message.place, members: members,
-            isWholeMessage: isOnly && !message.needsReview)
+            isWholeMessage: isOnly && !message.needsReview, needsReview: message.needsReview)
     }
 
     /// Replaces an answered group by what is left of it.
@@ -307,46 +308,47 @@ struct Schedule {
 
     /// Makes everything of the message that waits ready.
     mutating func expedite(_ id: MessageID) {
-        for group in messages[id]?.groups.all ?? [] {
-            update(id, group.destination) { group in
-                guard case .waiting = group.state else { return false }
-                group.state = .ready
-                return true
+        change(id, to: .ready) { state in
+            switch state {
+            case .waiting: true
+            case .ready, .out, .answered, .held, .retained: false
             }
         }
     }
-}
 
-extension QueuedMessage.Groups {
-    var all: [QueuedMessage.Group] {
-        switch self {
-        case .one(let group): [group]
-        case .several(let groups): groups
+    /// Keeps everything of the message that isn't with a worker from being handed out.
+    mutating func hold(_ id: MessageID) {
+        mark(id, isHeld: true)
+        change(id, to: .held) { state in
+            switch state {
+            case .waiting, .ready: true
+            case .out, .answered, .held, .retained: false
+            }
         }
     }
 
-    func contains(where test: (QueuedMessage.Group) -> Bool) -> Bool {
-        switch self {
-        case .one(let group): test(group)
-        case .several(let groups): groups.contains(where: test)
-        }
+    mutating func release(_ id: MessageID) {
+        mark(id, isHeld: false)
+        change(id, to: .ready) { $0 == .held }
     }
-}
 
-extension QueuedMessage.State {
-    var isRetained: Bool {
-        switch self {
-        case .retained: true
-        case .ready, .out, .answered, .waiting, .held: false
-        }
+    private mutating func mark(_ id: MessageID, isHeld: Bool) {
+        guard var message = messages[id], message.isHeld != isHeld else { return }
+        count(message, -1)
+        message.isHeld = isHeld
+        messages[id] = message
+        count(message, 1)
     }
-}
 
-extension RecipientSelection {
-    func union(_ other: RecipientSelection) -> RecipientSelection {
-        switch (self, other) {
-        case (.indices(let first), .indices(let second)): .indices(first + second)
-        case (.allPending, _), (_, .allPending): .allPending
+    private mutating func change(
+        _ id: MessageID, to state: QueuedMessage.State,
+        where isConcerned: (QueuedMessage.State) -> Bool
+    ) {
+        for group in messages[id]?.groups.all ?? [] where isConcerned(group.state) {
+            update(id, group.destination) { group in
+                group.state = state
+                return state == .ready
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ final class SpoolStore: @unchecked Sendable {
     private var tables: Tables?
 
     /// Counts the openings of this spool; content files carry it.
-    private(set) var generation: UInt64 = 0
+    var generation: UInt64 = 0
 
     struct Tables {
         let environment: LMDBEnvironment

@@ -1,0 +1,101 @@
+import ElemtaSMTP
+
+extension SpoolStore {
+    /// A slice of the queue; see `Spool.list`.
+    func list(
+        _ selection: QueueSelection, after: MessageID?, limit: Int, now: UnixTime
+    ) throws(SpoolError) -> (messages: [MessageSummary], next: MessageID?) {
+        if case .ids(let ids) = selection {
+            var found: [MessageSummary] = []
+            for id in ids {
+                guard let decoded = try? envelope(id) else { continue }
+                found.append(MessageSummary(decoded.envelope, now: now))
+            }
+            return (found, nil)
+        }
+        return try reading { transaction, tables throws(SpoolError) in
+            var found: [MessageSummary] = []
+            var examined = 0
+            var last: MessageID?
+            do throws(LMDBError) {
+                let cursor = try transaction.cursor(in: tables.envelope)
+                let look: LMDBCursor.Visit<Void> = { key, record in
+                    examined += 1
+                    last = RecordKey(key)?.messageID
+                    guard let id = last,
+                        let envelope = try? EnvelopeRecord.decode(record, id: id).envelope,
+                        envelope.matches(selection, now: now)
+                    else { return }
+                    found.append(MessageSummary(envelope, now: now))
+                }
+                var step: Void?
+                if let after {
+                    step = try cursor.seek(RecordKey(after.successor), look)
+                } else {
+                    step = try cursor.first(look)
+                }
+                while step != nil, examined < limit { step = try cursor.next(look) }
+                return (found, step == nil ? nil : last)
+            } catch {
+                throw SpoolError(error)
+            }
+        }
+    }
+
+    /// Counts what a running spool knows from its schedule.
+    func countMessages(now: UnixTime) throws(SpoolError) -> SpoolStatistics {
+        try reading { transaction, tables throws(SpoolError) in
+            var statistics = SpoolStatistics()
+            try Self.walk(transaction, tables.envelope) { id, record in
+                guard let envelope = try? EnvelopeRecord.decode(record, id: id).envelope
+                else { return }
+                statistics.messages += 1
+                statistics.octets += envelope.contentOctets
+                switch envelope.state(at: now) {
+                case .hold: statistics.held += 1
+                case .failed: statistics.failed += 1
+                case .active, .deferred: break
+                }
+            }
+            return statistics
+        }
+    }
+
+    /// Octets of `spool.mdb`.
+    var fileOctets: UInt64 {
+        let octets = try? reading { _, tables throws(SpoolError) in tables.environment.fileSize }
+        return UInt64(octets ?? 0)
+    }
+}
+
+extension OperationJob {
+    /// Runs to the end on the calling thread, on a spool that no thread serves.
+    func runAlone(_ store: SpoolStore, now: UnixTime) {
+        var writer = MessageWriter()
+        var isFinished = false
+        while !isFinished {
+            var draft = Draft()
+            do throws(LMDBError) {
+                let tables = try store.opened()
+                let transaction = try tables.environment.beginWriting()
+                try runSlice(store, &writer, now, Self.noPlan, transaction, tables, &draft)
+                try transaction.commit()
+            } catch {
+                end(SpoolError(error))
+                return
+            }
+            for id in draft.removedFiles {
+                try? FileSystem.remove(ContentFileLayout.path(store.path, id))
+            }
+            try? store.forgetRemovals(draft.removedFiles)
+            isFinished = reportProgress()
+        }
+    }
+
+    /// Without a schedule nothing is planned; the next start reads the envelopes.
+    private static func noPlan(_ envelope: Envelope, _ place: ContentPlace) -> MessagePlan {
+        MessagePlan(envelope, place: place, now: envelope.arrival, retention: 0) { _ in
+            Destination(name: "")
+        }
+    }
+}

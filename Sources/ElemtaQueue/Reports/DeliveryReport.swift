@@ -1,0 +1,273 @@
+import ElemtaSMTP
+
+/// What a report says about one recipient: the Action field of RFC 3464 2.3.3.
+enum ReportAction: String, Sendable {
+    case failed
+    case delayed
+    case delivered
+    case relayed
+}
+
+struct ReportedRecipient: Sendable {
+    let recipient: QueuedRecipient
+    let action: ReportAction
+    let status: DeliveryStatus
+    /// Until when it will be tried, for a delay.
+    var retriedUntil: UnixTime?
+}
+
+/// A delivery status notification: a `multipart/report` (RFC 3462) with a text for people, the
+/// fields of RFC 3464 for programs, and the original message or its header section.
+///
+/// Lines end with CRLF and hold no NUL and no bare CR or LF whatever the original held, so that
+/// every next hop can take the report. UTF-8 addresses are written as RFC 6533 says.
+struct DeliveryReport {
+    let original: Envelope
+    let recipients: [ReportedRecipient]
+    let hostname: String
+    let id: MessageID
+    let now: UnixTime
+
+    /// Octets of an original that are sent back at most; of a larger one the header section is.
+    static let returnedOctets = 1 << 16
+
+    /// The report as a message of its own. Nil for a message from <>: about those nobody is ever
+    /// told (RFC 5321 4.5.5).
+    ///
+    /// - Parameter content: the first octets of the original's content, at least
+    ///   `returnedOctets` of them if there are so many; nil if they can't be read.
+    func message(returning content: [UInt8]?) -> (envelope: Envelope, content: [UInt8])? {
+        guard case .mailbox(let sender) = original.reversePath, !recipients.isEmpty
+        else { return nil }
+        var body = ReportWriter()
+        writeFields(to: sender, &body)
+        body.line("--\(boundary)")
+        writeText(&body)
+        body.line("--\(boundary)")
+        writeStatus(&body)
+        if let content { writeOriginal(content, &body) }
+        body.line("--\(boundary)--")
+
+        let traits: ContentSummary.Traits = body.isEightBit ? .eightBit : []
+        let summary = ContentSummary(
+            octetCount: UInt64(body.octets.count), traits: traits,
+            longestLine: UInt64(body.longestLine))
+        let parameters = MailParameters(
+            bodyType: body.isEightBit ? .eightBitMIME : .sevenBit,
+            smtputf8: sender.isInternationalized)
+        let transaction = MailTransaction(
+            reversePath: .null, parameters: parameters,
+            recipients: [AcceptedRecipient(path: .mailbox(sender))])
+        let envelope = Envelope(
+            id: id, arrival: now, client: ClientTrace(), transaction: transaction,
+            summary: summary)
+        return (envelope, body.octets)
+    }
+
+    // Unguessable through the random part of the id: no content can end a part on purpose.
+    private var boundary: String { "=_\(id)_elemta" }
+
+    /// Some address needs the types of RFC 6533.
+    private var isInternationalized: Bool {
+        recipients.contains { $0.recipient.path.mailbox?.isInternationalized ?? false }
+            || recipients.contains {
+                $0.recipient.originalRecipient?.address.contains { $0 > 127 } ?? false
+            }
+    }
+
+    private var worst: ReportAction {
+        let actions = recipients.map(\.action)
+        if actions.contains(.failed) { return .failed }
+        if actions.contains(.delayed) { return .delayed }
+        return actions.contains(.relayed) ? .relayed : .delivered
+    }
+
+    // MARK: - Parts
+
+    private func writeFields(to sender: Mailbox, _ body: inout ReportWriter) {
+        let subject =
+            switch worst {
+            case .failed: "Undelivered mail returned to sender"
+            case .delayed: "Delivery is delayed"
+            case .delivered, .relayed: "Successful mail delivery report"
+            }
+        body.line("From: Mail Delivery System <MAILER-DAEMON@\(hostname)>")
+        body.line("To: <\(sender)>")
+        body.line("Subject: \(subject)")
+        body.line("Date: \(now.rfc5322)")
+        body.line("Message-ID: <\(id)@\(hostname)>")
+        // RFC 3834 5.2: no vacation program must answer this.
+        body.line("Auto-Submitted: auto-replied")
+        body.line("MIME-Version: 1.0")
+        body.line("Content-Type: multipart/report; report-type=delivery-status;")
+        body.line(" boundary=\"\(boundary)\"")
+        body.line("")
+        body.line("This is a delivery report in MIME format.")
+        body.line("")
+    }
+
+    private func writeText(_ body: inout ReportWriter) {
+        let isEightBit = isInternationalized
+        body.line("Content-Description: Notification")
+        body.line("Content-Type: text/plain; charset=\(isEightBit ? "utf-8" : "us-ascii")")
+        if isEightBit { body.line("Content-Transfer-Encoding: 8bit") }
+        body.line("")
+        body.line("This is the mail system at \(hostname).")
+        for (action, text) in Self.explanations {
+            let concerned = recipients.filter { $0.action == action }
+            guard !concerned.isEmpty else { continue }
+            body.line("")
+            for line in text { body.line(line) }
+            for entry in concerned { writeText(about: entry, &body) }
+        }
+        body.line("")
+        body.line("Your message arrived here on \(original.arrival.rfc5322).")
+        body.line("For help, write to postmaster@\(hostname) and include this report.")
+        body.line("")
+    }
+
+    private static let explanations: [(ReportAction, [String])] = [
+        (
+            .failed,
+            [
+                "Your message could not be delivered to the recipients below, and no further",
+                "attempt will be made. The reason that was given stands beside each of them;",
+                "where it names the address, check its spelling before you send again.",
+            ]
+        ),
+        (
+            .delayed,
+            [
+                "Your message has not been delivered to the recipients below yet. You need not",
+                "do anything: it will be tried again, and you will be told if that fails.",
+            ]
+        ),
+        (.delivered, ["Your message has been delivered to the recipients below."]),
+        (
+            .relayed,
+            [
+                "Your message has been handed on towards the recipients below. The next mail",
+                "system does not send such reports, so that this is the last you will hear.",
+            ]
+        ),
+    ]
+
+    private func writeText(about entry: ReportedRecipient, _ body: inout ReportWriter) {
+        body.line("")
+        body.line("  \(entry.recipient.path)")
+        let reason = body.printable(entry.status.text, utf8: isInternationalized)
+        var words = reason
+        if entry.status.code > 0 { words = "\(entry.status.code) \(words)" }
+        if !entry.status.nextHop.isEmpty {
+            words = "\(entry.status.nextHop) said: \(words)"
+        }
+        if !words.isEmpty { body.folded("", words, indent: "    ") }
+        if let until = entry.retriedUntil {
+            body.line("    It will be tried until \(until.rfc5322).")
+        }
+    }
+
+    private func writeStatus(_ body: inout ReportWriter) {
+        let global = isInternationalized
+        body.line("Content-Description: Delivery report")
+        body.line("Content-Type: message/\(global ? "global-delivery-status" : "delivery-status")")
+        if global { body.line("Content-Transfer-Encoding: 8bit") }
+        body.line("")
+        if let envelopeID = original.parameters.envelopeID {
+            body.field("Original-Envelope-Id", body.printable(envelopeID, utf8: false))
+        }
+        body.field("Reporting-MTA", "dns; \(hostname)")
+        if !original.client.heloName.isEmpty {
+            let name = body.printable(original.client.heloName, utf8: false)
+            body.field("Received-From-MTA", "dns; \(name)")
+        }
+        body.field("Arrival-Date", original.arrival.rfc5322)
+        for entry in recipients {
+            body.line("")
+            writeStatus(of: entry, global, &body)
+        }
+        body.line("")
+    }
+
+    private func writeStatus(
+        of entry: ReportedRecipient, _ global: Bool, _ body: inout ReportWriter
+    ) {
+        if let first = entry.recipient.originalRecipient {
+            let type = body.printable(first.addressType, utf8: false)
+            let address = body.printable(first.address, utf8: global)
+            body.field("Original-Recipient", "\(type); \(address)")
+        }
+        switch entry.recipient.path {
+        case .postmaster: body.field("Final-Recipient", "rfc822; Postmaster")
+        case .mailbox(let mailbox):
+            // RFC 6533 3: the address type "utf-8" where ASCII doesn't do.
+            let type = mailbox.isInternationalized ? "utf-8" : "rfc822"
+            body.field("Final-Recipient", "\(type); \(mailbox)")
+        }
+        body.field("Action", entry.action.rawValue)
+        body.field("Status", status(of: entry).description)
+        if !entry.status.nextHop.isEmpty {
+            let name = body.printable(Array(entry.status.nextHop.utf8), utf8: false)
+            body.field("Remote-MTA", "dns; \(name)")
+        }
+        let words = body.printable(entry.status.text, utf8: global)
+        if entry.status.code > 0 {
+            body.field("Diagnostic-Code", "smtp; \(entry.status.code) \(words)")
+        } else if !words.isEmpty {
+            body.field("Diagnostic-Code", "x-elemta; \(words)")
+        }
+        body.field("Last-Attempt-Date", now.rfc5322)
+        if let until = entry.retriedUntil { body.field("Will-Retry-Until", until.rfc5322) }
+    }
+
+    /// The Status field must be there (RFC 3464 2.3.4); its class says what the action says,
+    /// save that what failed by expiry keeps the transient code of its last attempt (RFC 3463 3.5).
+    private func status(of entry: ReportedRecipient) -> EnhancedStatus {
+        let given = entry.status.enhancedStatus
+        switch entry.action {
+        case .failed:
+            return given.flatMap { $0.class == .success ? nil : $0 }
+                ?? EnhancedStatus(.permanentFailure, 0, 0)
+        case .delayed:
+            return given.flatMap { $0.class == .persistentTransientFailure ? $0 : nil }
+                ?? EnhancedStatus(.persistentTransientFailure, 0, 0)
+        case .delivered, .relayed:
+            return given.flatMap { $0.class == .success ? $0 : nil }
+                ?? EnhancedStatus(.success, 0, 0)
+        }
+    }
+
+    /// RET counts for failures only (RFC 3461 4.3); without it the header section is enough.
+    private func writeOriginal(_ content: [UInt8], _ body: inout ReportWriter) {
+        let isGlobal = original.parameters.smtputf8
+        let isFaithful =
+            !original.summary.unsafeForData && !original.summary.traits.contains(.nul)
+            && original.summary.longestLine <= 998
+        if worst == .failed, original.parameters.returnContent == .full, isFaithful,
+            content.count == original.contentOctets, content.count <= Self.returnedOctets
+        {
+            writePart(
+                "Undelivered message", isGlobal ? "message/global" : "message/rfc822",
+                content, &body)
+            body.verbatim(content)
+        } else {
+            let fields = ReportWriter.headerSection(content)
+            writePart(
+                "Message header", isGlobal ? "message/global-headers" : "text/rfc822-headers",
+                fields, &body)
+            body.verbatim(fields)
+        }
+    }
+
+    private func writePart(
+        _ description: String, _ type: String, _ content: [UInt8], _ body: inout ReportWriter
+    ) {
+        body.line("--\(boundary)")
+        body.line("Content-Description: \(description)")
+        body.line("Content-Type: \(type)")
+        if content.contains(where: { $0 > 127 }) {
+            body.line("Content-Transfer-Encoding: 8bit")
+        }
+        body.line("")
+    }
+}

@@ -1,0 +1,201 @@
+import ElemtaSMTP
+import ElemtaThreads
+import Glibc
+import Synchronization
+
+/// The durable queue: mail that was accepted and isn't delivered yet.
+///
+/// `accept`, `record`, `read` and the operations are for any thread. Nothing here sends or answers
+/// anything: work goes to a `DeliveryDispatch`, results to `acknowledge`, both on the spool thread.
+public final class Spool: Sendable {
+    /// Where message ids come from; greater than any the queue holds.
+    public let ids: MessageIDSource
+
+    let store: SpoolStore
+    let options: SpoolOptions
+    private let directory: Held
+    private let shared = SpoolShared()
+    private let inbox = Inbox<SpoolRequest>()
+    private let phase = Mutex(Phase.opened)
+    private let acknowledge = Mutex<(@Sendable ([Acknowledgement]) -> Void)?>(nil)
+
+    private enum Phase {
+        case opened
+        case running(NamedThread)
+        case stopped
+    }
+
+    /// Owns the lock of the directory for as long as the spool lives.
+    private final class Held: Sendable {
+        private let directory: QueueDirectory
+        init(_ directory: consuming QueueDirectory) { self.directory = directory }
+    }
+
+    private init(
+        _ options: SpoolOptions, _ directory: Held, _ store: SpoolStore, _ ids: MessageIDSource
+    ) {
+        self.options = options
+        self.directory = directory
+        self.store = store
+        self.ids = ids
+    }
+
+    deinit { stop() }
+
+    /// Makes and locks `queue_dir` and opens what is in it. Nothing is delivered until `start`.
+    ///
+    /// - Throws: `.held` when another process has it (exit status 75), `.networkFileSystem`,
+    ///   `.directory`, `.unreadable` when the spool is damaged as a whole, `.full`.
+    public static func open(_ options: SpoolOptions) throws(SpoolError) -> Spool {
+        let directory = Held(
+            try QueueDirectory(
+                options.path, allowNetworkFileSystem: options.allowNetworkFileSystem))
+        let store = try SpoolStore(path: options.path, mapSize: options.mapSize)
+        let last = try store.beginGeneration()
+        return Spool(options, directory, store, MessageIDSource(above: last))
+    }
+
+    /// Begins the spool thread: it brings the schedule back from disk, hands out what is due, and
+    /// takes what has been posted. `SpoolEvent.recovered` tells when it is there. Call it once.
+    ///
+    /// - Parameter acknowledge: gets the results of all submissions of a commit in one call, on the
+    ///   spool thread, after the commit has returned and never before. Must not block.
+    /// - Throws: `.storage` when the thread can't be started.
+    public func start(
+        acknowledge: @escaping @Sendable ([Acknowledgement]) -> Void,
+        dispatch: any DeliveryDispatch
+    ) throws(SpoolError) {
+        let (store, options, ids, shared, inbox) = (store, options, ids, shared, inbox)
+        self.acknowledge.withLock { $0 = acknowledge }
+        let failure = phase.withLock { phase -> SpoolError? in
+            guard case .opened = phase else { return .stopped }
+            do throws(ThreadError) {
+                let thread = try NamedThread("elemta-spool") {
+                    SpoolLoop(
+                        store: store, options: options, ids: ids, shared: shared, inbox: inbox,
+                        dispatch: dispatch, acknowledge: acknowledge
+                    ).run()
+                }
+                phase = .running(thread)
+                return nil
+            } catch {
+                return .storage(error.description)
+            }
+        }
+        if let failure { throw failure }
+    }
+
+    /// Commits what has been posted and closes the spool. Blocks until that is done; what is
+    /// accepted or recorded afterwards is refused or lost. May be called more than once.
+    public func stop() {
+        let ended = phase.withLock { phase -> Phase in
+            let ended = phase
+            phase = .stopped
+            return ended
+        }
+        switch ended {
+        case .opened: store.close()
+        case .running(let thread):
+            inbox.close()
+            thread.join()
+        case .stopped: break
+        }
+    }
+
+    // MARK: - Mail
+
+    /// Takes a message. Its acknowledgement comes with the commit it is part of; after `stop` it is
+    /// `.stopped`, at once and on the calling thread.
+    public func accept(_ submission: Submission) {
+        guard !inbox.post(.submission(submission)) else { return }
+        if case .file(let file) = submission.content { file.discard() }
+        let answer = Acknowledgement(token: submission.token, result: .failure(.stopped))
+        acknowledge.withLock { $0 }?([answer])
+    }
+
+    /// Takes the answers to work items; on disk with the next commit.
+    public func record(_ outcomes: [DeliveryOutcome]) {
+        guard !outcomes.isEmpty else { return }
+        inbox.post(.outcomes(outcomes))
+    }
+
+    /// Reads a message with its content, all of it verified. Content in LMDB is copied out, so that
+    /// a slow next hop pins nothing; a content file is named.
+    ///
+    /// - Throws: `.unknownMessage`, `.damaged` (the message is on its way to quarantine) or
+    ///   `.storage`.
+    public func read(_ id: MessageID) throws(SpoolError) -> StoredMessage {
+        do throws(SpoolError) {
+            return try store.read(id)
+        } catch {
+            if case .damaged(let id, let reason) = error { inbox.post(.damaged(id, reason)) }
+            throw error
+        }
+    }
+
+    /// A writer for content that is too big to wait in memory. Nothing is written before `begin`.
+    ///
+    /// - Parameter envelope: a copy goes into the file, for whoever finds it without the spool.
+    public func contentFile(for envelope: Envelope) -> ContentFileWriter {
+        ContentFileWriter(
+            queue: options.path, envelope: envelope, generation: store.generation)
+    }
+
+    /// Whether there is room for mail; when not, answer 452 4.3.1 at MAIL. Cheap as long as there is.
+    public var hasRoom: Bool {
+        guard shared.isShort.load(ordering: .relaxed) else { return true }
+        guard let room = FileSystem.room(at: options.path) else { return true }
+        let minimum = options.minimumFree ?? min(64 << 20, room.total / 50)
+        return room.free + shared.reusable.load(ordering: .relaxed) >= minimum
+    }
+
+    /// Has the spool thread look at the clock again, after it was set.
+    public func wake() { inbox.post(.wake) }
+
+    // MARK: - Operations
+
+    /// The next messages in order of arrival, at most `limit` of them examined: a slice of
+    /// `queue list`.
+    ///
+    /// - Returns: those that match, and where the next slice begins; nil at the end.
+    public func list(
+        _ selection: QueueSelection = .all, after: MessageID? = nil, limit: Int = 500
+    ) throws(SpoolError) -> (messages: [MessageSummary], next: MessageID?) {
+        try store.list(selection, after: after, limit: limit, now: options.clock())
+    }
+
+    /// A message's envelope with the state of its recipients and its attempts.
+    public func show(_ id: MessageID) throws(SpoolError) -> Envelope {
+        try store.envelope(id).envelope
+    }
+
+    /// Does something to all messages of a selection, in slices between batches.
+    ///
+    /// - Parameter progress: called after each slice, last with `isFinished`; on the spool thread,
+    ///   or on the calling thread when the spool has not been started.
+    public func perform(
+        _ operation: QueueOperation, on selection: QueueSelection,
+        progress: @escaping @Sendable (OperationProgress) -> Void
+    ) {
+        let job = OperationJob(operation, selection, progress: progress)
+        let isIdle = phase.withLock { phase in
+            if case .opened = phase { true } else { false }
+        }
+        if isIdle {
+            job.runAlone(store, now: options.clock())
+        } else if !inbox.post(.operation(job)) {
+            job.end(.stopped)
+        }
+    }
+
+    /// The queue in numbers: those of the running schedule, or counted on a stopped server.
+    public func statistics() throws(SpoolError) -> SpoolStatistics {
+        let isIdle = phase.withLock { phase in
+            if case .opened = phase { true } else { false }
+        }
+        var statistics = shared.statistics.withLock { $0 }
+        if isIdle { statistics = try store.countMessages(now: options.clock()) }
+        statistics.fileOctets = store.fileOctets
+        return statistics
+    }
+}

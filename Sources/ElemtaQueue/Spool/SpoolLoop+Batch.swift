@@ -1,0 +1,322 @@
+import DequeModule
+import ElemtaSMTP
+import Glibc
+
+/// Why a transaction was lost.
+private enum BatchFailure: Error {
+    /// While this submission was being written.
+    case submission(Int, LMDBError)
+    /// While results were being written, or at the commit.
+    case rest(LMDBError)
+}
+
+extension SpoolLoop {
+    /// How much of what waits goes into one transaction.
+    private struct Slice {
+        var outcomes: Int
+        var expired: Int
+        var damaged: Int
+        var hasJob: Bool
+        var isEmpty: Bool { outcomes == 0 && expired == 0 && damaged == 0 && !hasJob }
+    }
+
+    /// Writes and commits one batch, then tells everybody. Whatever fails, what is on disk stays
+    /// whole, and each submission gets its answer after the commit that decided about it.
+    func commitBatch() {
+        var accepts = takeSubmissions()
+        var answers: [Acknowledgement] = []
+        if let reason = refusal(for: accepts) { refuse(&accepts, reason, &answers) }
+        var slice = nextSlice()
+        var trials = 0
+        while !accepts.isEmpty || !slice.isEmpty {
+            var draft = Draft()
+            do throws(BatchFailure) {
+                try write(slice, accepts, &draft)
+                complete(slice, &draft, &answers)
+                break
+            } catch {
+                writer.abandoned()
+                trials += 1
+                switch error {
+                case .submission(let index, let cause):
+                    refuse(
+                        &accepts, from: index, upTo: trials > 1 ? accepts.count : index + 1,
+                        SpoolError(cause), &answers)
+                case .rest(let cause):
+                    let hadAccepts = !accepts.isEmpty
+                    recover(from: cause, &accepts, &answers)
+                    if !hadAccepts, !canGoOn(after: cause, trials) {
+                        stall(SpoolError(cause))
+                        slice = Slice(outcomes: 0, expired: 0, damaged: 0, hasJob: false)
+                    } else {
+                        slice = nextSlice()
+                    }
+                }
+            }
+        }
+        if !answers.isEmpty { acknowledge(answers) }
+    }
+
+    private func takeSubmissions() -> [Submission] {
+        var octets = 0
+        var count = 0
+        while count < min(submissions.count, Self.batchMessages) {
+            if case .inMemory(let content) = submissions[count].content {
+                octets += content.octetCount
+            }
+            // The first goes whatever its size.
+            if octets > Self.batchOctets, count > 0 { break }
+            count += 1
+        }
+        let taken = Array(submissions.prefix(count))
+        submissions.removeFirst(count)
+        return taken
+    }
+
+    private func nextSlice() -> Slice {
+        if let stalledUntil, now.seconds < stalledUntil {
+            return Slice(outcomes: 0, expired: 0, damaged: 0, hasJob: false)
+        }
+        let limit = reserve.isFilled ? Self.batchOutcomes : Self.batchOutcomesOnFullDisk
+        return Slice(
+            outcomes: min(outcomes.count, limit), expired: min(expired.count, limit),
+            damaged: min(damaged.count, 10), hasJob: !jobs.isEmpty)
+    }
+
+    // MARK: - Refusing
+
+    /// Why nothing can be accepted at the moment.
+    private func refusal(for accepts: [Submission]) -> SpoolError? {
+        guard !accepts.isEmpty else { return nil }
+        if stalledUntil != nil { return stalledBy }
+        if !reserve.isFilled {
+            reserve.fill()
+            // Without the reserve the room there is belongs to the results of deliveries.
+            guard reserve.isFilled else { return .full }
+            options.events(.reserveFilled)
+        }
+        var octets = 0
+        for accept in accepts {
+            if case .inMemory(let content) = accept.content { octets += content.octetCount }
+        }
+        let hasRoom = store.hasRoom(for: octets, minimumFree: options.minimumFree, shared)
+        return hasRoom ? nil : .full
+    }
+
+    private func refuse(
+        _ accepts: inout [Submission], _ reason: SpoolError, _ answers: inout [Acknowledgement]
+    ) {
+        refuse(&accepts, from: 0, upTo: accepts.count, reason, &answers)
+    }
+
+    private func refuse(
+        _ accepts: inout [Submission], from first: Int, upTo end: Int, _ reason: SpoolError,
+        _ answers: inout [Acknowledgement]
+    ) {
+        guard first < end else { return }
+        for accept in accepts[first..<end] {
+            if case .file(let file) = accept.content { file.discard() }
+            answers.append(Acknowledgement(token: accept.token, result: .failure(reason)))
+        }
+        options.events(.refused(end - first, reason))
+        accepts.removeSubrange(first..<end)
+    }
+
+    // MARK: - Failing
+
+    /// After a commit or the recording of results failed: submissions are refused, since the
+    /// results of deliveries come first and a sync that failed is never tried again.
+    private func recover(
+        from cause: LMDBError, _ accepts: inout [Submission],
+        _ answers: inout [Acknowledgement]
+    ) {
+        switch cause.kind {
+        case .full, .transactionTooLarge, .exists, .invalidValue: break
+        case .broken:
+            // Whether the transaction is there is unknown until somebody looks: content files stay
+            // until then.
+            doubtful.append(contentsOf: accepts)
+            for accept in accepts {
+                answers.append(
+                    Acknowledgement(token: accept.token, result: .failure(SpoolError(cause))))
+            }
+            if !accepts.isEmpty { options.events(.refused(accepts.count, SpoolError(cause))) }
+            accepts = []
+            reopen(after: cause)
+            return
+        }
+        refuse(&accepts, SpoolError(cause), &answers)
+    }
+
+    private func reopen(after cause: LMDBError) {
+        hasBegun = false
+        do throws(SpoolError) {
+            try store.reopen()
+            damaged.append(contentsOf: try store.damagedRecords())
+            options.events(.reopened(after: cause.description))
+            stalledUntil = nil
+            removeDoubtful()
+        } catch {
+            stall(error)
+        }
+    }
+
+    /// Whether results alone can be tried again at once.
+    private func canGoOn(after cause: LMDBError, _ trials: Int) -> Bool {
+        switch cause.kind {
+        case .full:
+            guard reserve.giveUp() else { return false }
+            options.events(.reserveGivenUp)
+            return true
+        case .transactionTooLarge, .exists, .invalidValue, .broken:
+            return trials < 2 && stalledUntil == nil
+        }
+    }
+
+    private func stall(_ error: SpoolError) {
+        if stalledUntil == nil { options.events(.stalled(error)) }
+        stalledBy = error
+        stalledUntil = now.seconds + Self.stallSeconds
+    }
+
+    /// Takes back what a failed commit may have left after all.
+    private func removeDoubtful() {
+        guard !doubtful.isEmpty, stalledUntil == nil else { return }
+        do throws(SpoolError) {
+            for submission in doubtful {
+                try store.removeIfThere(submission.envelope.id)
+                if case .file(let file) = submission.content { file.discard() }
+            }
+            doubtful = []
+        } catch {
+            stall(error)
+        }
+    }
+
+    // MARK: - Writing
+
+    private func write(
+        _ slice: Slice, _ accepts: [Submission], _ draft: inout Draft
+    ) throws(BatchFailure) {
+        var current = -1
+        do throws(LMDBError) {
+            let tables = try openedTables()
+            let transaction = try tables.environment.beginWriting()
+            if !hasBegun {
+                try writer.begin(transaction, tables)
+                hasBegun = true
+            }
+            try write(slice, transaction, tables, &draft)
+            for (index, submission) in accepts.enumerated() {
+                current = index
+                try write(submission, transaction, tables, &draft)
+            }
+            current = -1
+            try transaction.commit()
+        } catch {
+            guard current >= 0 else { throw .rest(error) }
+            // A broken page is nobody's own fault.
+            throw error.kind == .broken ? .rest(error) : .submission(current, error)
+        }
+    }
+
+    /// The tables; reopened where an earlier attempt to do so failed.
+    private func openedTables() throws(LMDBError) -> SpoolStore.Tables {
+        do throws(LMDBError) {
+            return try store.opened()
+        } catch {
+            reopen(after: error)
+            return try store.opened()
+        }
+    }
+
+    private func write(
+        _ slice: Slice, _ transaction: borrowing WriteTransaction, _ tables: SpoolStore.Tables,
+        _ draft: inout Draft
+    ) throws(LMDBError) {
+        for index in 0..<slice.outcomes {
+            try record(outcomes[index], transaction, tables, &draft)
+        }
+        for index in 0..<slice.expired {
+            try expire(expired[index], transaction, tables, &draft)
+        }
+        for index in 0..<slice.damaged {
+            try putAside(
+                damaged[index].id, damaged[index].reason, transaction, tables, &draft)
+        }
+        if slice.hasJob {
+            try jobs[0].runSlice(store, &writer, now, plan, transaction, tables, &draft)
+        }
+    }
+
+    private func write(
+        _ submission: Submission, _ transaction: borrowing WriteTransaction,
+        _ tables: SpoolStore.Tables, _ draft: inout Draft
+    ) throws(LMDBError) {
+        var envelope = submission.envelope
+        do throws(ChangeFailure) {
+            let place = try writer.insert(&envelope, submission.content, transaction, tables)
+            draft.changes.append(.add(plan(envelope, place)))
+            draft.acknowledgements.append(
+                Acknowledgement(token: submission.token, result: .success(envelope.id)))
+        } catch {
+            let reason: SpoolError
+            switch error {
+            case .transaction(let cause): throw cause
+            case .message(let cause): reason = cause
+            case .damage(let damage): reason = .damaged(envelope.id, damage.description)
+            }
+            draft.acknowledgements.append(
+                Acknowledgement(token: submission.token, result: .failure(reason)))
+            draft.events.append(.refused(1, reason))
+            // A duplicate's file is the first one's.
+            if case .file(let file) = submission.content, reason != .duplicate(envelope.id) {
+                draft.discarded.append(file)
+            }
+        }
+    }
+
+    /// Where the recipients of a message go, and when.
+    func plan(_ envelope: Envelope, _ place: ContentPlace) -> MessagePlan {
+        let dispatch = dispatch
+        return MessagePlan(
+            envelope, place: place, now: now, retention: options.failedRetention,
+            destination: { dispatch.destination(for: $0) })
+    }
+
+    // MARK: - After the commit
+
+    /// The transaction is on disk: from here on it has happened.
+    private func complete(
+        _ slice: Slice, _ draft: inout Draft, _ answers: inout [Acknowledgement]
+    ) {
+        writer.committed()
+        stalledUntil = nil
+        outcomes.removeFirst(slice.outcomes)
+        expired.removeFirst(slice.expired)
+        damaged.removeFirst(slice.damaged)
+        answers.append(contentsOf: draft.acknowledgements)
+        // First the answers: clients wait for them.
+        if !answers.isEmpty { acknowledge(answers) }
+        answers = []
+        for change in draft.changes { schedule.apply(change) }
+        for file in draft.discarded { file.discard() }
+        for id in draft.removedFiles {
+            try? FileSystem.remove(ContentFileLayout.path(store.path, id))
+            unlinked.append(id)
+        }
+        if unlinked.count >= 1000 { forgetRemovedFiles() }
+        for event in draft.events { options.events(event) }
+        if slice.hasJob, jobs[0].reportProgress() { jobs.removeFirst() }
+        if !reserve.isFilled, slice.outcomes > 0 {
+            reserve.fill()
+            if reserve.isFilled { options.events(.reserveFilled) }
+        }
+    }
+
+    /// Removes the notes of content files whose unlinking has been synced.
+    func forgetRemovedFiles() {
+        guard !unlinked.isEmpty else { return }
+        if (try? store.forgetRemovals(unlinked)) != nil { unlinked = [] }
+    }
+}

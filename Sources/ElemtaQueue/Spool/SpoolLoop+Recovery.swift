@@ -1,0 +1,127 @@
+import DequeModule
+import ElemtaSMTP
+import Glibc
+
+extension SpoolLoop {
+    /// Brings the schedule back from the envelopes and sweeps up what a crash may have left.
+    ///
+    /// What can't be read goes to quarantine, everything else is served.
+    func recover() {
+        var report = RecoveryReport()
+        var filed: Set<MessageID> = []
+        do throws(SpoolError) {
+            try loadSchedule(&filed)
+            try sweepContentFiles(&filed, &report)
+        } catch {
+            stall(by: error)
+        }
+        // Messages that should have a content file and haven't.
+        for id in filed { damaged.append((id, "content file is missing")) }
+        report.quarantined += damaged.count
+        report.messages = schedule.counts.messages - filed.count
+        report.octets = schedule.counts.octets
+        while !damaged.isEmpty, stalledUntil == nil { commitBatch() }
+        do throws(SpoolError) {
+            try store.saveState(lastID: ids.latest)
+        } catch {
+            stall(by: error)
+        }
+        options.events(.recovered(report))
+    }
+
+    private func stall(by error: SpoolError) {
+        options.events(.stalled(error))
+        stalledBy = error
+        stalledUntil = now.seconds + Self.stallSeconds
+    }
+
+    /// - Parameter filed: gets the messages whose content is in a file.
+    private func loadSchedule(_ filed: inout Set<MessageID>) throws(SpoolError) {
+        var broken: [(id: MessageID, reason: String)] = []
+        var inFiles: Set<MessageID> = []
+        try store.reading { transaction, tables throws(SpoolError) in
+            try SpoolStore.walk(transaction, tables.envelope) { id, record in
+                do throws(RecordDamage) {
+                    let decoded = try EnvelopeRecord.decode(record, id: id)
+                    if decoded.place == .file { inFiles.insert(id) }
+                    schedule.add(plan(decoded.envelope, decoded.place))
+                } catch {
+                    broken.append((id, "envelope: \(error)"))
+                }
+            }
+        }
+        damaged.append(contentsOf: broken)
+        filed = inFiles
+    }
+
+    /// Visits every content file.
+    ///
+    /// - Parameter filed: loses the messages whose file is there.
+    private func sweepContentFiles(
+        _ filed: inout Set<MessageID>, _ report: inout RecoveryReport
+    ) throws(SpoolError) {
+        let removals = try store.removals()
+        let content = store.path + "/content"
+        do throws(FileError) {
+            for directory in try FileSystem.names(in: content) {
+                let path = "\(content)/\(directory)"
+                for name in try FileSystem.names(in: path) {
+                    try sweep("\(path)/\(name)", name, directory, removals, &filed, &report)
+                }
+            }
+        } catch {
+            throw error.spoolError
+        }
+        if !removals.isEmpty { try store.forgetRemovals(Array(removals)) }
+    }
+
+    private func sweep(
+        _ path: String, _ name: String, _ directory: String, _ removals: Set<MessageID>,
+        _ filed: inout Set<MessageID>, _ report: inout RecoveryReport
+    ) throws(FileError) {
+        guard let id = MessageID(name), name.hasSuffix(directory), "\(id)" == name else {
+            try putAside(path, name, "this doesn't belong under content/", &report)
+            return
+        }
+        if filed.remove(id) != nil { return }
+        if removals.contains(id) {
+            // Its message was done; we died before the file was gone.
+            try FileSystem.remove(path)
+            report.removedFiles += 1
+            return
+        }
+        let inspection = try ContentFileLayout.inspect(OpenFile(path, O_RDONLY), id: id)
+        switch inspection {
+        case .unfinished:
+            // Nobody was told 250 for this.
+            try FileSystem.remove(path)
+            report.removedFiles += 1
+        case .whole(_, _, let generation):
+            let reason =
+                "no message has this content (spool generation \(generation), "
+                + "now \(store.generation)): it was not accepted, or the spool is an older copy"
+            try putAside(path, "\(id).content", reason, &report)
+        case .damaged(let damage):
+            try putAside(path, "\(id).content", "no message has this content: \(damage)", &report)
+        }
+    }
+
+    private func putAside(
+        _ path: String, _ name: String, _ reason: String, _ report: inout RecoveryReport
+    ) throws(FileError) {
+        _ = try quarantine.move(path, as: name, reason: reason)
+        report.quarantined += 1
+        options.events(.quarantined(name: name, reason: reason))
+    }
+}
+
+extension SpoolStore {
+    /// Messages whose content files were to be unlinked.
+    func removals() throws(SpoolError) -> Set<MessageID> {
+        try reading { transaction, tables throws(SpoolError) in
+            var ids: Set<MessageID> = []
+            try Self.walk(transaction, tables.removal) { id, _ in ids.insert(id) }
+            return ids
+        }
+    }
+}

@@ -1,0 +1,194 @@
+import DequeModule
+import ElemtaSMTP
+import ElemtaThreads
+import Glibc
+import Synchronization
+
+/// What is posted to the spool thread.
+enum SpoolRequest: Sendable {
+    case submission(Submission)
+    case outcomes([DeliveryOutcome])
+    case operation(OperationJob)
+    /// A reader found this message damaged.
+    case damaged(MessageID, String)
+    /// The clock has been changed: look at it again.
+    case wake
+}
+
+/// The spool thread: the only writer, and the owner of the schedule.
+///
+/// One turn takes everything that waits, writes one transaction, commits, acknowledges all of it in
+/// one call, and hands out what is due. While it works the next batch gathers in the inbox, so that
+/// a busy spool commits large batches and an idle one commits at once; there is no timer but the
+/// next due time.
+final class SpoolLoop {
+    let store: SpoolStore
+    let options: SpoolOptions
+    let ids: MessageIDSource
+    let shared: SpoolShared
+    let inbox: Inbox<SpoolRequest>
+    let dispatch: any DeliveryDispatch
+    let acknowledge: @Sendable ([Acknowledgement]) -> Void
+
+    var writer = MessageWriter()
+    var hasBegun = false
+    var schedule: Schedule
+    var reserve: ReserveFile
+    let quarantine: Quarantine
+
+    // Taken from the inbox and not yet on disk.
+    var submissions: Deque<Submission> = []
+    var outcomes: Deque<TakenOutcome> = []
+    var jobs: Deque<OperationJob> = []
+    var expired: Deque<MessageID> = []
+    var damaged: Deque<(id: MessageID, reason: String)> = []
+    /// Refused after a commit whose result is unknown: if they are there after all, they go.
+    var doubtful: [Submission] = []
+    /// Content files that have been unlinked; their notes go when the directories are synced.
+    var unlinked: [MessageID] = []
+
+    /// Results couldn't be written: tried again from this moment on.
+    var stalledUntil: Int64?
+    var stalledBy: SpoolError = .full
+
+    /// A batch holds at most this much (design: bounded pages in memory, bounded latency).
+    static let batchMessages = 1000
+    static let batchOctets = 16 << 20
+    static let batchOutcomes = 2000
+    /// With the reserve given up transactions must fit into it.
+    static let batchOutcomesOnFullDisk = 50
+    static let stallSeconds: Int64 = 1
+
+    init(
+        store: SpoolStore, options: SpoolOptions, ids: MessageIDSource, shared: SpoolShared,
+        inbox: Inbox<SpoolRequest>, dispatch: any DeliveryDispatch,
+        acknowledge: @escaping @Sendable ([Acknowledgement]) -> Void
+    ) {
+        self.store = store
+        self.options = options
+        self.ids = ids
+        self.shared = shared
+        self.inbox = inbox
+        self.dispatch = dispatch
+        self.acknowledge = acknowledge
+        schedule = Schedule(outstandingLimit: options.outstandingLimit)
+        reserve = ReserveFile(directory: options.path)
+        quarantine = Quarantine(directory: options.path)
+    }
+
+    var now: UnixTime { options.clock() }
+
+    /// Runs until the inbox is closed and everything taken from it is on disk.
+    func run() {
+        recover()
+        reserve.fill()
+        handOut()
+        var isOpen = true
+        while isOpen {
+            switch inbox.take(within: patience) {
+            case .elements(let requests):
+                for request in requests { take(request) }
+            case .timedOut: break
+            case .closed: isOpen = false
+            }
+            turn()
+        }
+        // A stalled spool gets one more chance; then what can't be written is delivered again.
+        stalledUntil = nil
+        while hasWork { turn() }
+        finish()
+    }
+
+    private func turn() {
+        expired.append(contentsOf: schedule.advance(to: now))
+        handOut()
+        guard hasWork else { return }
+        commitBatch()
+        handOut()
+        publish()
+    }
+
+    /// How long to wait for requests.
+    private var patience: Duration? {
+        if hasWork { return .zero }
+        if stalledUntil != nil { return .seconds(Self.stallSeconds) }
+        return schedule.nextDue.map { .seconds(max(0, $0 - now.seconds)) }
+    }
+
+    private var isStalled: Bool { stalledUntil.map { now.seconds < $0 } ?? false }
+
+    private var hasWork: Bool {
+        if !submissions.isEmpty { return true }
+        if isStalled { return false }
+        return !outcomes.isEmpty || !jobs.isEmpty || !expired.isEmpty || !damaged.isEmpty
+    }
+
+    private func take(_ request: SpoolRequest) {
+        switch request {
+        case .submission(let submission): submissions.append(submission)
+        case .outcomes(let list):
+            for outcome in list { take(outcome) }
+        case .operation(let job): jobs.append(job)
+        case .damaged(let id, let reason): damaged.append((id, reason))
+        case .wake: break
+        }
+    }
+
+    /// An outcome that answers an item that is out; the others are nobody's business any more.
+    private func take(_ outcome: DeliveryOutcome) {
+        guard let answer = schedule.answer(outcome.id, outcome.destination) else { return }
+        if case .all(.notAttempted) = outcome.results {
+            // Nothing to write down: offered again a moment later.
+            let plan = GroupPlan(
+                destination: outcome.destination,
+                state: .waiting(until: now.seconds + Settlement.offerAgain),
+                members: answer.members)
+            schedule.settle(
+                outcome.id, outcome.destination, needsReview: answer.needsReview, with: [plan])
+            return
+        }
+        outcomes.append(TakenOutcome(outcome: outcome, answer: answer))
+    }
+
+    func handOut() {
+        let work = schedule.takeWork()
+        if !work.isEmpty { dispatch.deliver(work) }
+    }
+
+    private func publish() {
+        let counts = schedule.counts
+        shared.statistics.withLock { statistics in
+            statistics.messages = counts.messages
+            statistics.octets = counts.octets
+            statistics.outstanding = counts.outstanding
+            statistics.held = counts.held
+            statistics.failed = counts.failed
+        }
+    }
+
+    /// Leaves a clean end: the notes of removed files go, the greatest id stays.
+    private func finish() {
+        for submission in submissions {
+            acknowledge([Acknowledgement(token: submission.token, result: .failure(.stopped))])
+        }
+        for job in jobs { job.end(.stopped) }
+        forgetRemovedFiles()
+        try? store.saveState(lastID: ids.latest)
+        store.close()
+    }
+}
+
+/// An outcome whose item was out, with what the schedule knew about the item.
+struct TakenOutcome {
+    let outcome: DeliveryOutcome
+    let answer: Schedule.Answer
+}
+
+/// What the spool thread tells other threads without being asked.
+final class SpoolShared: Sendable {
+    let statistics = Mutex(SpoolStatistics())
+    /// Set while there is too little room to accept mail.
+    let isShort = Atomic(false)
+    /// Octets of pages in the spool that can be written without the file growing.
+    let reusable = Atomic<UInt64>(0)
+}
