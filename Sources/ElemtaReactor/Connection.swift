@@ -23,6 +23,7 @@ import Glibc
     var reading = Reading.on
     var peer = Peer.sending
     var unsent = Unsent.belowLimit
+    private var isInputLent = false
 
     enum Phase {
         case connecting
@@ -123,6 +124,11 @@ import Glibc
         return connection
     }
 
+    deinit {
+        // Before the base is let go.
+        stream = nil
+    }
+
     /// The address on this side; nil once the connection is closed.
     public var localAddress: SocketAddress? {
         guard let descriptor = stream?.descriptor else { return nil }
@@ -140,8 +146,14 @@ import Glibc
     public func withInput<R: ~Copyable, E: Error>(
         _ body: (inout InputBuffer) throws(E) -> R
     ) throws(E) -> R {
+        // Two at once could drain what a span of the other still shows.
+        precondition(!isInputLent, "withInput inside withInput of the same connection")
+        isInputLent = true
         var input = unsafe InputBuffer(stream?.input)
-        defer { readAgainUnlessFull() }
+        defer {
+            isInputLent = false
+            readAgainUnlessFull()
+        }
         return try body(&input)
     }
 
@@ -156,7 +168,7 @@ import Glibc
     /// call, when octets wait in the input already; so a delegate that stops in the middle of its
     /// input lets others have their turn by calling this.
     public func resumeReading() {
-        if case .on = reading {} else { startReading() }
+        if case .paused = reading { startReading() }
         if inputCount > 0 || isEndHeld { stream?.scheduleReadCallback() }
     }
 
@@ -213,8 +225,9 @@ import Glibc
         }
         guard let loop else { return close() }
         phase = .flushing(loop.adopt(closing: self, deadline: .now + Self.flushLimit))
-        if case .sending = peer, case .on = reading {} else { startReading() }
-        discardInput()
+        startReading()
+        // Both from the loop: the caller may be in the middle of its input.
+        if inputCount > 0 { stream?.scheduleReadCallback() }
         if unsentCount == 0 { stream?.scheduleWriteCallback() }
     }
 

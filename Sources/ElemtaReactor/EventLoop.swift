@@ -121,6 +121,11 @@ public final class EventLoop {
         event?.add(after: delay)
     }
 
+    deinit {
+        // Before the base is let go.
+        event = nil
+    }
+
     /// The body isn't run any more, and what it captured is let go.
     public func cancel() {
         event = nil

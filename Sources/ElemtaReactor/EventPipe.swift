@@ -31,7 +31,12 @@ public final class EventPipe<Message: Sendable>: Sendable {
         queue.close()
     }
 
-    /// Puts `message` behind those posted before. Dropped when the loop is gone.
+    /// Ends the pipe as releasing it does: for owners that `deliver` keeps alive.
+    public func close() {
+        queue.close()
+    }
+
+    /// Puts `message` behind those posted before. Dropped once the pipe is closed or the loop gone.
     public func post(_ message: Message) {
         queue.post(CollectionOfOne(message))
     }

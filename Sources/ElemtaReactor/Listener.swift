@@ -81,7 +81,10 @@ public final class Listener {
     ) throws(ReactorError) -> [Listener] {
         var listeners: [Listener] = []
         for address in addresses {
-            let isOptional = addresses.count > 1 && address.host == .v6(high: 0, low: 0)
+            // The pair that ":port" stands for works on a machine without IPv6, too.
+            let isOptional =
+                address.host == .v6(high: 0, low: 0)
+                && addresses.contains(SocketAddress(host: .v4(0), port: address.port))
             let chosen = address.port == 0 ? listeners.first?.boundAddress.port ?? 0 : address.port
             do {
                 listeners.append(

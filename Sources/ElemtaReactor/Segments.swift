@@ -7,12 +7,13 @@ enum Segments {
     /// The longest segment that an input is given, without its bookkeeping.
     static let payload = 16 * 1024 - 48
 
-    /// A piece shorter than this is copied, a longer one moved with its segment.
+    /// A piece shorter than this is copied, a longer one moved with its segment: what a segment of
+    /// 8 KiB holds.
     ///
     /// Moving takes the unused rest of the segment along. Without this a client that sends an octet
     /// at a time would make each of them cost a whole segment; so what is moved fills at least half
     /// of the longest segment there is.
-    static let shortestMoved = payload / 2
+    static let shortestMoved = 8 * 1024 - 48
 
     /// Lends the first segment, without copying; empty when the buffer is.
     @unsafe static func withFirst<R: ~Copyable, E: Error>(

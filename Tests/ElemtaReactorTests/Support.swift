@@ -6,6 +6,8 @@ import Testing
 /// doesn't.
 final class TestLoop {
     let loop: EventLoop
+    /// Connections whose delegates don't hold them.
+    private var held: [Connection] = []
 
     init() throws {
         loop = try EventLoop()
@@ -19,6 +21,16 @@ final class TestLoop {
         }
         loop.run()
         guardTimer.cancel()
+    }
+
+    /// Lets the loop turn `count` times: long enough for everything to happen that is on its way
+    /// over loopback, where what was sent can be received at once.
+    func turn(_ count: Int) {
+        for _ in 0..<count {
+            let timer = loop.after(.milliseconds(1)) { [loop] in loop.stop() }
+            loop.run()
+            timer.cancel()
+        }
     }
 
     /// A listener on a port of loopback that the kernel chooses.
@@ -38,7 +50,9 @@ final class TestLoop {
         }
         let peer = try Peer(connectedTo: listener.boundAddress)
         run("accepted")
-        return (try #require(accepted), peer)
+        let connection = try #require(accepted)
+        held.append(connection)
+        return (connection, peer)
     }
 }
 
@@ -63,18 +77,36 @@ final class Recorder: ConnectionDelegate {
     var text: String { String(decoding: received, as: UTF8.self) }
 }
 
+/// Compares without printing a million octets when it fails.
+func same(_ left: some Collection<UInt8>, _ right: some Collection<UInt8>) -> Bool {
+    left.elementsEqual(right)
+}
+
 extension SocketAddress {
     static let loopback = SocketAddress(host: .v4(0x7f00_0001), port: 0)
 }
 
 extension Connection {
+    /// The first octets of the input, copied and drained.
+    func take(_ count: Int) -> [UInt8] {
+        withInput { input in
+            let octets = input.withFirstSegment { segment in
+                segment.indices.prefix(count).map { segment[$0] }
+            }
+            input.drain(octets.count)
+            return octets
+        }
+    }
+
     /// Everything in the input, copied and drained.
     func takeAll() -> [UInt8] {
         withInput { input in
             var octets: [UInt8] = []
             while input.count > 0 {
                 let count = input.withFirstSegment { segment in
-                    for index in segment.indices { octets.append(segment[index]) }
+                    unsafe segment.withUnsafeBufferPointer {
+                        unsafe octets.append(contentsOf: $0)
+                    }
                     return segment.count
                 }
                 input.drain(count)
@@ -88,7 +120,7 @@ extension ByteChain {
     var octets: [UInt8] {
         var octets: [UInt8] = []
         forEachSegment { segment in
-            for index in segment.indices { octets.append(segment[index]) }
+            unsafe segment.withUnsafeBufferPointer { unsafe octets.append(contentsOf: $0) }
         }
         return octets
     }
@@ -101,7 +133,7 @@ extension ByteChain {
 }
 
 /// A blocking IPv4 socket of the test's own, which knows nothing of the reactor.
-final class Peer {
+final class Peer: Sendable {
     let number: Int32
 
     init(connectedTo address: SocketAddress) throws {
@@ -138,6 +170,17 @@ final class Peer {
         send(Array(text.utf8))
     }
 
+    /// Closes with a reset: the kernel throws away what is under way.
+    func reset() {
+        var option = linger(l_onoff: 1, l_linger: 0)
+        unsafe setsockopt(
+            number, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
+        // The number stays taken, so that deinit closes nobody else's.
+        let other = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        dup2(other, number)
+        close(other)
+    }
+
     func endOutput() {
         shutdown(number, Int32(SHUT_WR))
     }
@@ -154,4 +197,36 @@ final class Peer {
             octets += buffer[..<count]
         }
     }
+}
+
+/// A directory of the test's own, removed with what is in it.
+final class TemporaryDirectory {
+    let path: String
+
+    init() throws {
+        var template = Array("/tmp/elemta-test-XXXXXX".utf8CString)
+        let made = unsafe template.withUnsafeMutableBufferPointer { buffer in
+            guard let start = buffer.baseAddress else { return false }
+            return unsafe mkdtemp(start) != nil
+        }
+        try #require(made)
+        path = String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+
+    deinit {
+        removeTree(path)
+    }
+}
+
+private func removeTree(_ path: String) {
+    if let directory = unsafe opendir(path) {
+        while let entry = unsafe readdir(directory) {
+            let name = unsafe withUnsafeBytes(of: entry.pointee.d_name) { octets in
+                unsafe String(decoding: octets.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name != ".", name != ".." { removeTree("\(path)/\(name)") }
+        }
+        unsafe closedir(directory)
+    }
+    unsafe remove(path)
 }
