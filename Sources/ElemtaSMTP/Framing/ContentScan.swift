@@ -31,7 +31,7 @@ struct ContentScan {
             matchField(input, start, end, matched)
         }
         var seen: UInt8 = 0
-        let position = Self.plainRun(input, start, end, &seen)
+        let position = input.plainRun(from: start, to: end, &seen)
         if seen.isEightBit { summary.traits.insert(.eightBit) }
         lineLength &+= UInt64(position - start)
         return position
@@ -136,20 +136,4 @@ struct ContentScan {
     }
 
     private static let fieldName = Array("received:".utf8)
-
-    /// The position of the first CR, LF or NUL, or `end`; `seen` collects the bits of what is
-    /// before it.
-    @inline(__always)
-    private static func plainRun(
-        _ input: Span<UInt8>, _ start: Int, _ end: Int, _ seen: inout UInt8
-    ) -> Int {
-        var position = start
-        while position < end {
-            let octet = input[position]
-            if octet == .carriageReturn || octet == .lineFeed || octet == 0 { break }
-            seen |= octet
-            position += 1
-        }
-        return position
-    }
 }

@@ -87,11 +87,15 @@ struct DataDecoder {
             case .lineStart, .lineStartAfterBareLineFeed:
                 if octet == .dot, position > 0 { return keep(position) }
                 state = .text
+                fallthrough
             case .text, .dot, .dotCarriageReturn:
                 switch octet {
                 case .carriageReturn:
-                    state = .carriageReturn
-                    position += 1
+                    // Nearly always LF is there too: one step for both.
+                    let hasLineFeed = position + 1 < end && input[position + 1] == .lineFeed
+                    if hasLineFeed { scan.lineEnd() }
+                    state = hasLineFeed ? .lineStart : .carriageReturn
+                    position += hasLineFeed ? 2 : 1
                 case .lineFeed:
                     guard bareNewline == .normalize else {
                         return refused(.bareNewlineInContent, position)
@@ -162,16 +166,21 @@ struct DataDecoder {
 
     /// Goes on to the real end. Without it the rest of a refused message would be read as commands.
     private mutating func discard(_ input: Span<UInt8>) -> Step {
-        for position in input.indices {
-            let octet = input[position]
-            switch (state, octet) {
+        var seen: UInt8 = 0
+        var position = 0
+        while position < input.count {
+            switch (state, input[position]) {
             case (.lineStart, .dot): state = .dot
             case (.dot, .carriageReturn): state = .dotCarriageReturn
             case (.dotCarriageReturn, .lineFeed): return .end(consuming: position + 1)
             case (.carriageReturn, .lineFeed): state = .lineStart
             case (_, .carriageReturn): state = .carriageReturn
-            case (_, _): state = .text
+            case (_, _):
+                state = .text
+                position = input.plainRun(from: position + 1, to: input.count, &seen)
+                continue
             }
+            position += 1
         }
         return .drop(input.count)
     }

@@ -78,22 +78,15 @@ extension ServerSession {
     }
 
     private mutating func rcpt(_ line: Span<UInt8>, _ end: Int) -> Action {
-        switch takePhase() {
-        case .transaction(let transaction):
-            switch recipient(line, end, of: transaction) {
-            case .refused(let reply):
-                phase = .transaction(transaction)
-                return refuse(reply, isRecipient: true)
-            case .value(let recipient):
-                phase = .asking(.recipient(transaction, recipient))
-                return .ask(.recipient(recipient.path))
-            }
-        case .chunks(let transaction, let content):
-            phase = .chunks(transaction, content)
-            return refuse(.chunksBegun)
-        case let other:
-            phase = other
-            return refuse(isIntroduced ? .needsMail : .needsGreeting)
+        guard case .transaction = phase, case .transaction(let transaction) = takePhase()
+        else { return outOfOrder() }
+        switch recipient(line, end, of: transaction) {
+        case .refused(let reply):
+            phase = .transaction(transaction)
+            return refuse(reply, isRecipient: true)
+        case .value(let recipient):
+            phase = .asking(.recipient(transaction, recipient))
+            return .ask(.recipient(recipient.path))
         }
     }
 
@@ -112,19 +105,23 @@ extension ServerSession {
     }
 
     private mutating func data() -> Action {
-        switch takePhase() {
-        case .transaction(let transaction) where !transaction.recipients.isEmpty:
-            phase = .asking(.data(transaction))
-            return .ask(.content(transaction))
-        case .transaction(let transaction):
+        guard case .transaction = phase, case .transaction(let transaction) = takePhase()
+        else { return outOfOrder() }
+        guard !transaction.recipients.isEmpty else {
             phase = .transaction(transaction)
             return refuse(.needsRecipient)
-        case .chunks(let transaction, let content):
+        }
+        phase = .asking(.data(transaction))
+        return .ask(.content(transaction))
+    }
+
+    /// RCPT or DATA where there is no transaction, or none that they could belong to.
+    private mutating func outOfOrder() -> Action {
+        switch phase {
+        case .chunks:
             // RFC 3030 2: DATA and BDAT can't be used in the same transaction.
-            phase = .chunks(transaction, content)
             return refuse(.chunksBegun)
-        case let other:
-            phase = other
+        case .idle, .transaction, .data, .chunk, .refusedChunks, .skippedChunk, .asking, .closed:
             return refuse(isIntroduced ? .needsMail : .needsGreeting)
         }
     }

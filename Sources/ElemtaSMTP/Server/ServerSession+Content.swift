@@ -71,8 +71,10 @@ extension ServerSession {
         switch takePhase() {
         case .transaction, .chunks:
             return skip(size, .chunkSyntax, then: .refusedChunks(.chunkSyntax))
-        case let other:
-            return skip(size, .chunkSyntax, then: other)
+        case .refusedChunks(let reply):
+            return skip(size, .chunkSyntax, then: .refusedChunks(reply))
+        case .idle, .data, .chunk, .skippedChunk, .asking, .closed:
+            return skip(size, .chunkSyntax, then: .idle)
         }
     }
 
@@ -94,8 +96,8 @@ extension ServerSession {
             return begin(chunk, transaction, content)
         case .refusedChunks(let reply):
             return refuse(chunk, reply)
-        case let other:
-            return skip(chunk.size, isIntroduced ? .needsMail : .needsGreeting, then: other)
+        case .idle, .data, .chunk, .skippedChunk, .asking, .closed:
+            return skip(chunk.size, isIntroduced ? .needsMail : .needsGreeting, then: .idle)
         }
     }
 
@@ -106,8 +108,8 @@ extension ServerSession {
 
     /// Refuses a BDAT at once and swallows what it has announced: the client sends it without
     /// waiting, and content must never be read as commands. Frees what earlier chunks have brought.
-    private mutating func skip(_ size: UInt64, _ reply: Reply, then: Phase) -> Action {
-        phase = size > 0 ? .skippedChunk(remaining: size, then: then) : then
+    private mutating func skip(_ size: UInt64, _ reply: Reply, then: AfterChunk) -> Action {
+        phase = size > 0 ? .skippedChunk(remaining: size, then: then) : Phase(then)
         switch refuse(reply) {
         case .reply(let reply): return .refuseContent(reply)
         case let action: return action
@@ -115,12 +117,11 @@ extension ServerSession {
     }
 
     mutating func nextSkipped(in input: Span<UInt8>) -> Step {
-        guard case .skippedChunk(let remaining, let then) = phase, input.count > 0
+        guard input.count > 0, case .skippedChunk(let remaining, let then) = takePhase()
         else { return .needMore }
         let count = Int(min(UInt64(input.count), remaining))
-        phase =
-            UInt64(count) == remaining
-            ? then : .skippedChunk(remaining: remaining - UInt64(count), then: then)
+        let rest = remaining - UInt64(count)
+        phase = rest > 0 ? .skippedChunk(remaining: rest, then: then) : Phase(then)
         return .drop(count)
     }
 

@@ -2,14 +2,7 @@
 extension ServerSession {
     /// Takes the answer to the open question. Without one nothing happens.
     public mutating func resume(with verdict: Verdict) -> Action {
-        let pending: Pending
-        switch takePhase() {
-        case .asking(let open):
-            pending = open
-        case let other:
-            phase = other
-            return .none
-        }
+        guard case .asking = phase, case .asking(let pending) = takePhase() else { return .none }
         switch verdict {
         case .accept: return accepted(pending, .messageAccepted)
         case .accepted(let id): return accepted(pending, .messageAccepted(id: id))
@@ -18,7 +11,7 @@ extension ServerSession {
     }
 
     private mutating func accepted(_ pending: consuming Pending, _ messageReply: Reply) -> Action {
-        switch pending {
+        switch consume pending {
         case .sender(let path, let parameters):
             phase = .transaction(MailTransaction(reversePath: path, parameters: parameters))
             return .reply(.senderAccepted)
@@ -38,8 +31,8 @@ extension ServerSession {
         }
     }
 
-    private mutating func refused(_ pending: Pending, _ reply: Reply) -> Action {
-        switch pending {
+    private mutating func refused(_ pending: consuming Pending, _ reply: Reply) -> Action {
+        switch consume pending {
         case .sender:
             phase = .idle
             return refuse(reply)

@@ -33,9 +33,16 @@ public struct ServerSession: ~Copyable {
         /// already sent behind it get the same reply, up to the last one.
         case refusedChunks(Reply)
         /// Octets that a refused BDAT announced: without counting them the next command is lost.
-        indirect case skippedChunk(remaining: UInt64, then: Phase)
+        case skippedChunk(remaining: UInt64, then: AfterChunk)
         case asking(Pending)
         case closed
+    }
+
+    /// Where the session goes when the octets of a refused chunk are over.
+    enum AfterChunk {
+        case idle
+        case transaction(MailTransaction)
+        case refusedChunks(Reply)
     }
 
     /// What goes on once the open question is answered.
@@ -86,7 +93,13 @@ public struct ServerSession: ~Copyable {
     }
 
     /// From the acceptance of MAIL until the message is accepted or refused.
-    public var isInTransaction: Bool { phase.isInTransaction }
+    public var isInTransaction: Bool {
+        switch phase {
+        case .transaction, .data, .chunks, .chunk, .skippedChunk(_, .transaction): true
+        case .asking(.recipient), .asking(.data), .asking(.firstChunk), .asking(.commit): true
+        case .idle, .refusedChunks, .skippedChunk, .asking(.sender), .closed: false
+        }
+    }
 
     /// A command line is expected and no transaction would be cut off.
     public var isIdle: Bool {
@@ -204,18 +217,18 @@ public struct ServerSession: ~Copyable {
 
     mutating func forgetErrors() { errorCount = 0 }
 
-    /// Takes the phase out, so that what it holds can be changed without a copy. Whoever takes it
-    /// puts one back.
+    /// Takes the phase out and leaves `.idle`; whoever takes it puts the next one in its place. A
+    /// phase is moved, not copied: with a second reference to the recipients each RCPT would copy
+    /// all of them.
     mutating func takePhase() -> Phase { exchange(&phase, with: .idle) }
 }
 
 extension ServerSession.Phase {
-    var isInTransaction: Bool {
-        switch self {
-        case .transaction, .data, .chunks, .chunk: true
-        case .idle, .refusedChunks, .closed, .asking(.sender): false
-        case .asking(.recipient), .asking(.data), .asking(.firstChunk), .asking(.commit): true
-        case .skippedChunk(_, let then): then.isInTransaction
+    init(_ next: ServerSession.AfterChunk) {
+        switch next {
+        case .idle: self = .idle
+        case .transaction(let transaction): self = .transaction(transaction)
+        case .refusedChunks(let reply): self = .refusedChunks(reply)
         }
     }
 }
