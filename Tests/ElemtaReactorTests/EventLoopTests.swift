@@ -31,17 +31,19 @@ import Testing
         weak let watched = captured
         var count = 0
         var timer: LoopTimer?
+        var end: LoopTimer?
         timer = test.loop.every(.milliseconds(1)) { [captured] in
             count += 1
             withExtendedLifetime(captured) {}
-            if count == 3 { timer = nil }
+            guard count == 3 else { return }
+            timer = nil
+            end = test.loop.after(.milliseconds(5)) { test.loop.stop() }
         }
         captured = nil
-        let end = test.loop.after(.milliseconds(20)) { test.loop.stop() }
-        test.run("20 ms")
+        test.run("three times and a while")
         #expect(count == 3)
         #expect(timer == nil && watched == nil)
-        end.cancel()
+        end?.cancel()
     }
 
     @Test("a signal to the process runs its body on the loop")
