@@ -152,6 +152,7 @@ private struct Player: ~Copyable {
         case .protocolError(let error, let stage): "\(error) at \(stage)"
         case .timedOut(let stage): "timed out at \(stage)"
         case .connectionLost(let stage): "lost at \(stage)"
+        case .abandoned(let reason): "abandoned: \(reason)"
         case .unsendable(let obstacle): "\(obstacle)"
         }
     }

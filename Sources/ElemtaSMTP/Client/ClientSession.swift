@@ -47,6 +47,10 @@ public struct ClientSession: ~Copyable {
     /// The reply to the greeting, for the log.
     public private(set) var greeting: RemoteReply?
 
+    /// Replies taken so far. A deadline is for one reply, not for one octet of it: whoever keeps it
+    /// starts anew when this has changed.
+    public private(set) var replyCount = 0
+
     /// `heloName` is the argument of EHLO: a domain or an address literal (RFC 5321 4.1.1.1).
     public init(heloName: [UInt8]) {
         self.heloName = heloName
@@ -81,6 +85,7 @@ public struct ClientSession: ~Copyable {
         case .invalid(let error):
             return (consumed, breakOff(.protocolError(error, stage)))
         case .reply(let reply):
+            replyCount += 1
             let action = receive(reply)
             // A server that speaks before it is asked is out of step, or somebody else's words were
             // put into the stream: nothing that follows could be matched to a command.
@@ -115,17 +120,20 @@ public struct ClientSession: ~Copyable {
         }
     }
 
-    /// Time is up or the connection is gone (`cause` says which).
+    /// The dialogue can't go on, and `cause` says why: the connection is to be closed.
     public mutating func interrupt(_ cause: Interruption) -> ClientAction {
         let stage = stage
         switch cause {
         case .timedOut: return breakOff(.timedOut(stage))
         case .connectionLost: return breakOff(.connectionLost(stage))
+        case .abandoned(let reason): return breakOff(.abandoned(reason))
         }
     }
 
     public enum Interruption: Sendable {
         case timedOut, connectionLost
+        /// Such as content that can't be read any more.
+        case abandoned(String)
     }
 
     /// Says goodbye; only when `isReady`.

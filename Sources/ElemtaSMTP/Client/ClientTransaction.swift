@@ -57,6 +57,8 @@ public enum ClientFailure: Error, Hashable, Sendable {
     case protocolError(ReplyError, ClientStage)
     case timedOut(ClientStage)
     case connectionLost(ClientStage)
+    /// The driver could not go on, for a reason of its own.
+    case abandoned(String)
     /// The message can't be sent to a server that offers what this one does.
     case unsendable(Obstacle)
 
@@ -77,7 +79,7 @@ public enum ClientFailure: Error, Hashable, Sendable {
         case .reply(let reply, let stage):
             // RFC 5321 4.5.3.1.10: 552 to RCPT meant "too many recipients" once and is taken for 452.
             reply.isPermanent && !(stage == .recipient && reply.code == 552)
-        case .protocolError, .timedOut, .connectionLost: false
+        case .protocolError, .timedOut, .connectionLost, .abandoned: false
         case .unsendable: true
         }
     }
