@@ -77,7 +77,9 @@ let package = Package(
         tests(of: "ElemtaSMTP"),
         tests(of: "ElemtaReactor", ["ElemtaThreads"]),
         tests(of: "ElemtaQueue"),
-        tests(of: "ElemtaDelivery"),
+        tests(
+            of: "ElemtaDelivery",
+            ["ElemtaQueue", "ElemtaReactor", "ElemtaSMTP", "ElemtaThreads"]),
         tests(of: "ElemtaConfiguration"),
     ]
 )

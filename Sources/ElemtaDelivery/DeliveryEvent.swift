@@ -1,0 +1,27 @@
+public import ElemtaQueue
+public import ElemtaReactor
+public import ElemtaSMTP
+
+/// What became of one recipient, or of a whole message that came to no recipient of its own: for the
+/// log. Made on whichever thread knows it.
+public struct DeliveryEvent: Sendable {
+    public enum Outcome: Sendable {
+        case delivered, deferred, failed
+        /// Deferred, though the server may have the message: the connection was lost after the
+        /// final dot.
+        case possiblyDuplicated
+    }
+
+    public let id: MessageID
+    /// Nil: all recipients that the destination serves.
+    public let recipient: ForwardPath?
+    public let destination: Destination
+    /// The name of the next hop's host, as far as one was reached.
+    public let host: String?
+    public let address: SocketAddress?
+    public let outcome: Outcome
+    /// The server's words, or ours.
+    public let status: DeliveryStatus
+    /// From the beginning of the transaction.
+    public let duration: Duration
+}

@@ -1,0 +1,185 @@
+public import ElemtaQueue
+import ElemtaReactor
+public import ElemtaSMTP
+import Synchronization
+
+/// Delivers what the spool hands out: the whole of ElemtaDelivery for its callers.
+///
+/// `destination(for:)` and `deliver(_:)` may be called on any thread; `deliver` never blocks. Every
+/// `WorkItem` is answered by one `DeliveryOutcome`; what comes before `start` waits for it, what
+/// comes after `stop` is dropped and stays in the spool.
+public final class DeliveryService: DeliveryDispatch {
+    private let settings: DeliverySettings
+    private let router: Router
+    private let events: @Sendable (DeliveryEvent) -> Void
+    private let state = Mutex(State.idle([]))
+
+    private enum State: Sendable {
+        /// Not started: what has come meanwhile.
+        case idle([WorkItem])
+        case running(Running)
+        case stopped
+    }
+
+    private struct Discarded {
+        let outcomes: [DeliveryOutcome]
+        let store: any MessageStore
+    }
+
+    private struct Running: Sendable {
+        let store: any MessageStore
+        let resolver: Resolver
+        let workers: [LoopThread<WorkerMessage>]
+    }
+
+    /// `events` is called on the threads of the workers and of the spool: it must not block.
+    public init(
+        _ settings: DeliverySettings, events: @escaping @Sendable (DeliveryEvent) -> Void
+    ) {
+        self.settings = settings
+        self.events = events
+        router = Router(
+            routes: settings.routes, relayHost: settings.relayHost, ownDomain: settings.hostname)
+    }
+
+    public func destination(for recipient: ForwardPath) -> Destination {
+        router.destination(for: recipient)
+    }
+
+    /// Starts the resolver and the workers; once. Call it before the spool's `start`, or soon after.
+    ///
+    /// Throws when a thread, an event loop or the resolver can't be made; then nothing is running.
+    public func start(spool: Spool) throws(DeliveryError) {
+        try start(store: SpoolMessageStore(spool))
+    }
+
+    func start(store: any MessageStore) throws(DeliveryError) {
+        let resolver = try Resolver(servers: settings.dnsServers)
+        var workers: [LoopThread<WorkerMessage>] = []
+        for number in 0..<max(1, settings.maximumWorkers) {
+            do throws(DeliveryError) {
+                workers.append(try worker(number, store, resolver))
+            } catch {
+                for worker in workers { worker.post(.stop(grace: .zero)) }
+                for worker in workers { worker.join() }
+                resolver.stop()
+                throw error
+            }
+        }
+        let running = Running(store: store, resolver: resolver, workers: workers)
+        let early = state.withLock { state -> [WorkItem] in
+            guard case .idle(let items) = state else { return [] }
+            state = .running(running)
+            return items
+        }
+        deliver(early)
+    }
+
+    private func worker(
+        _ number: Int, _ store: any MessageStore, _ resolver: Resolver
+    ) throws(DeliveryError) -> LoopThread<WorkerMessage> {
+        let settings = settings
+        let events = events
+        // Each has its share: a connection that one worker closes can't be waited for by another.
+        let connections = max(1, settings.maximumConnections / max(1, settings.maximumWorkers))
+        let answers = AnswerPath()
+        let thread = try LoopThread<WorkerMessage>("elemta-out-\(number)") { loop in
+            let worker = DeliveryWorker(
+                loop: loop, settings: settings, maximumConnections: connections, store: store,
+                events: events
+            ) { destination, server in
+                resolver.find(server.host) { answers.post(.resolved(destination, $0)) }
+            }
+            return { worker.receive($0) }
+        }
+        answers.lead(to: thread)
+        return thread
+    }
+
+    /// Where the resolver's answers for a worker go; the worker's thread exists only after what runs
+    /// on it was made.
+    private final class AnswerPath: Sendable {
+        private let thread = Mutex<LoopThread<WorkerMessage>?>(nil)
+
+        func lead(to thread: LoopThread<WorkerMessage>) {
+            self.thread.withLock { $0 = thread }
+        }
+
+        func post(_ message: WorkerMessage) {
+            thread.withLock { $0 }?.post(message)
+        }
+    }
+
+    public func deliver(_ work: [WorkItem]) {
+        guard !work.isEmpty else { return }
+        let discarded = state.withLock { state -> Discarded? in
+            switch state {
+            case .idle(let waiting):
+                state = .idle(waiting + work)
+                return nil
+            case .running(let running):
+                let outcomes = Self.distribute(work, to: running.workers)
+                return outcomes.isEmpty ? nil : Discarded(outcomes: outcomes, store: running.store)
+            case .stopped:
+                // Answered as not attempted it would be handed out again at once, without end. The
+                // spool stops next, and its schedule comes back from disk.
+                return nil
+            }
+        }
+        guard let discarded else { return }
+        discarded.store.record(discarded.outcomes)
+        tellOfDiscarded(discarded.outcomes)
+    }
+
+    /// Under the lock, so that no worker gets work after it was told to stop. A destination belongs
+    /// to one worker: its connections, window and addresses need no lock.
+    private static func distribute(
+        _ work: [WorkItem], to workers: [LoopThread<WorkerMessage>]
+    ) -> [DeliveryOutcome] {
+        var outcomes: [DeliveryOutcome] = []
+        var shares: [[WorkItem]] = Array(repeating: [], count: workers.count)
+        for item in work {
+            if item.destination.name == discardName {
+                outcomes.append(DeliveryOutcome(item, .all(.delivered(discardStatus))))
+            } else {
+                let hash = UInt(bitPattern: item.destination.name.hashValue)
+                shares[Int(hash % UInt(workers.count))].append(item)
+            }
+        }
+        for (worker, share) in zip(workers, shares) where !share.isEmpty {
+            worker.post(.work(share))
+        }
+        return outcomes
+    }
+
+    private static let discardName = NextHop.discard.destinationName
+    private static let discardStatus = DeliveryStatus(
+        code: 250, enhancedStatus: EnhancedStatus(.success, 0, 0), text: Array("discarded".utf8))
+
+    private func tellOfDiscarded(_ outcomes: [DeliveryOutcome]) {
+        for outcome in outcomes {
+            guard case .all(.delivered(let status)) = outcome.results else { continue }
+            events(
+                DeliveryEvent(
+                    id: outcome.id, recipient: nil, destination: outcome.destination, host: nil,
+                    address: nil, outcome: .delivered, status: status, duration: .zero))
+        }
+    }
+
+    /// Ends delivery: messages under way get `grace` to end, everything else goes back to the spool
+    /// as not attempted. Blocks until the workers are gone; the spool must still take outcomes.
+    public func stop(grace: Duration) {
+        let running = state.withLock { state -> Running? in
+            guard case .running(let running) = state else {
+                if case .idle = state { state = .stopped }
+                return nil
+            }
+            state = .stopped
+            return running
+        }
+        guard let running else { return }
+        for worker in running.workers { worker.post(.stop(grace: grace)) }
+        for worker in running.workers { worker.join() }
+        running.resolver.stop()
+    }
+}

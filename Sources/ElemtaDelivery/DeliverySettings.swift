@@ -1,0 +1,67 @@
+public import ElemtaSMTP
+
+/// What `delivery.*` and `queue.max_workers` of the configuration come to.
+public struct DeliverySettings: Sendable {
+    /// Our own name; where `<Postmaster>` without a domain is.
+    public var hostname: Domain
+    /// The argument of EHLO.
+    public var heloName: String
+    /// First match wins.
+    public var routes: [DeliveryRoute] = []
+    /// For what no route matches; nil: the mail exchangers of the domain.
+    public var relayHost: RemoteServer?
+    /// Worker threads, at least 1.
+    public var maximumWorkers = 5
+    /// Connections of all workers together.
+    public var maximumConnections = 2_000
+    /// Ceiling of a destination's window.
+    public var maximumConnectionsPerDestination = 20
+    /// How long a kept connection waits for more mail.
+    public var idleConnection = Duration.seconds(5)
+    public var messagesPerConnection = 100
+    public var connectTimeout = Duration.seconds(30)
+    /// Source addresses; the first of a family is used for it.
+    public var sourceAddresses: [IPAddress] = []
+    /// `192.0.2.1:53`; empty: the system's.
+    public var dnsServers: [String] = []
+    public var timeouts = DeliveryTimeouts()
+
+    public init(hostname: Domain, heloName: String? = nil) {
+        self.hostname = hostname
+        self.heloName = heloName ?? hostname.description
+    }
+}
+
+/// How long a server may take for one reply (RFC 5321 4.5.3.2). Counted from the command, or from
+/// the reply before it under PIPELINING; octets of an unfinished reply gain nothing.
+public struct DeliveryTimeouts: Sendable {
+    /// RFC 5321 4.5.3.2.1.
+    public var greeting = Duration.seconds(300)
+    /// EHLO, HELO, MAIL, RSET: RFC 5321 4.5.3.2.2.
+    public var mail = Duration.seconds(300)
+    /// RFC 5321 4.5.3.2.3.
+    public var recipient = Duration.seconds(300)
+    /// RFC 5321 4.5.3.2.4.
+    public var data = Duration.seconds(120)
+    /// For each `progress` octets of content that the server takes: RFC 5321 4.5.3.2.5.
+    public var block = Duration.seconds(180)
+    /// RFC 5321 4.5.3.2.6.
+    public var endOfData = Duration.seconds(600)
+
+    public init() {}
+
+    /// A server that takes fewer octets than this within `block` makes no progress.
+    static let progress = 64 * 1024
+
+    func limit(for stage: ClientStage) -> Duration? {
+        switch stage {
+        case .greeting: greeting
+        case .hello, .mail: mail
+        case .recipient: recipient
+        case .data: data
+        case .content: block
+        case .endOfData: endOfData
+        case .idle, .quit, .closed: nil
+        }
+    }
+}

@@ -1,1 +1,0 @@
-// The room's page follows with its first type.

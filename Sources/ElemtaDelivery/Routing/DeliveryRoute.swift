@@ -1,0 +1,63 @@
+public import ElemtaSMTP
+
+/// One entry of `delivery.routes`: which domains, and how their mail leaves.
+public struct DeliveryRoute: Hashable, Sendable {
+    /// Which domains a route is for.
+    public enum Pattern: Hashable, Sendable {
+        case exact(Domain)
+        /// Everything below the domain, not the domain itself.
+        case subdomains(of: Domain)
+        case all
+
+        /// Reads `example.com`, `.example.com` (subdomains) or `*`.
+        public init?(_ text: String) {
+            if text == "*" {
+                self = .all
+            } else if text.hasPrefix(".") {
+                guard let domain = Domain(String(text.dropFirst())), domain.addressLiteral == nil
+                else { return nil }
+                self = .subdomains(of: domain)
+            } else {
+                guard let domain = Domain(text) else { return nil }
+                self = .exact(domain)
+            }
+        }
+
+        func matches(_ domain: Domain) -> Bool {
+            switch self {
+            case .exact(let other): domain == other
+            case .subdomains(let parent): domain.isSubdomain(of: parent)
+            case .all: true
+            }
+        }
+    }
+
+    /// How the mail of a route leaves.
+    public enum Target: Hashable, Sendable {
+        /// The recipient's own mail exchangers, relay_host notwithstanding.
+        case mailExchangers
+        case hop(NextHop)
+
+        /// Reads `mx`, `discard` or `smtp://host:port`. Nil for everything else.
+        public init?(_ text: String) {
+            switch text {
+            case "mx": self = .mailExchangers
+            case "discard": self = .hop(.discard)
+            default:
+                let scheme = "smtp://"
+                guard text.hasPrefix(scheme),
+                    let server = RemoteServer(authority: String(text.dropFirst(scheme.count)))
+                else { return nil }
+                self = .hop(.smtp(server))
+            }
+        }
+    }
+
+    public let pattern: Pattern
+    public let target: Target
+
+    public init(_ pattern: Pattern, _ target: Target) {
+        self.pattern = pattern
+        self.target = target
+    }
+}

@@ -1,0 +1,116 @@
+public import ElemtaSMTP
+
+/// A server that takes mail by SMTP.
+public struct RemoteServer: Hashable, Sendable {
+    /// How the server's addresses are found.
+    public enum Host: Hashable, Sendable {
+        case address(IPAddress)
+        /// By A and AAAA alone.
+        case host(Domain)
+        /// By MX, as RFC 5321 5.1 says.
+        case mailExchangers(of: Domain)
+    }
+
+    public let host: Host
+    public let port: UInt16
+
+    /// RFC 5321 4.5.4.2.
+    public static let smtpPort: UInt16 = 25
+
+    public init(_ host: Host, port: UInt16 = RemoteServer.smtpPort) {
+        self.host = host
+        self.port = port
+    }
+
+    /// Where mail for `domain` goes when nothing else is configured: its mail exchangers, or the
+    /// address of a literal (RFC 5321 2.3.4).
+    public init(mailDomain domain: Domain) {
+        self.init(domain.addressLiteral.map { .address($0) } ?? .mailExchangers(of: domain))
+    }
+
+    /// Reads `delivery.relay_host`: `host:port`, `192.0.2.1:25`, `[192.0.2.1]:25`, `[2001:db8::1]`,
+    /// `[mail.example.com]:587`. Brackets and addresses need no MX look-up.
+    public init?(relayHost text: String, defaultPort: UInt16 = RemoteServer.smtpPort) {
+        guard let (name, port) = Self.split(text), let host = Self.host(name, usesMX: true)
+        else { return nil }
+        self.init(host, port: port ?? defaultPort)
+    }
+
+    /// Reads what follows `smtp://` in a route: as `init(relayHost:)`, but a name is a host.
+    public init?(authority text: String) {
+        guard let (name, port) = Self.split(text), let host = Self.host(name, usesMX: false)
+        else { return nil }
+        self.init(host, port: port ?? Self.smtpPort)
+    }
+
+    private static func split(_ text: String) -> (name: Substring, port: UInt16?)? {
+        let end = text.lastIndex(of: "]").map { text.index(after: $0) } ?? text.startIndex
+        guard let colon = text[end...].firstIndex(of: ":") else { return (text[...], nil) }
+        let digits = text[text.index(after: colon)...]
+        guard digits.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
+            let port = UInt16(digits), port > 0
+        else { return nil }
+        return (text[..<colon], port)
+    }
+
+    private static func host(_ name: Substring, usesMX: Bool) -> Host? {
+        if name.hasPrefix("["), name.hasSuffix("]") {
+            let inner = String(name.dropFirst().dropLast())
+            if let address = IPAddress(inner) { return .address(address) }
+            guard let domain = Domain(inner) ?? Domain(String(name)) else { return nil }
+            return domain.addressLiteral.map { .address($0) } ?? .host(domain)
+        }
+        if let address = IPAddress(String(name)) { return .address(address) }
+        guard let domain = Domain(String(name)) else { return nil }
+        return usesMX ? .mailExchangers(of: domain) : .host(domain)
+    }
+}
+
+extension RemoteServer: CustomStringConvertible {
+    /// `[192.0.2.1]:25`, `mail.example.com:25`, `example.com` (its mail exchangers, port 25).
+    public var description: String {
+        switch host {
+        case .address(let address): "[\(address)]:\(port)"
+        case .host(let domain): "\(domain):\(port)"
+        case .mailExchangers(let domain):
+            port == Self.smtpPort ? "\(domain)" : "\(domain):\(port)"
+        }
+    }
+}
+
+/// How mail leaves.
+public enum NextHop: Hashable, Sendable {
+    case smtp(RemoteServer)
+    /// Thrown away and called delivered: for benchmarks.
+    case discard
+
+    /// The name under which the queue groups what goes the same way. Equal next hops have equal
+    /// names, different ones different names.
+    var destinationName: String {
+        switch self {
+        case .discard: "discard"
+        case .smtp(let server):
+            switch server.host {
+            case .address, .host: "smtp:\(server)"
+            case .mailExchangers: "mx:\(server)"
+            }
+        }
+    }
+
+    /// The next hop with that name; nil for a name that none has.
+    init?(destinationName name: String) {
+        if name == "discard" {
+            self = .discard
+        } else if name.hasPrefix("smtp:"),
+            let server = RemoteServer(authority: String(name.dropFirst(5)))
+        {
+            self = .smtp(server)
+        } else if name.hasPrefix("mx:"),
+            let server = RemoteServer(relayHost: String(name.dropFirst(3)))
+        {
+            self = .smtp(server)
+        } else {
+            return nil
+        }
+    }
+}

@@ -1,0 +1,318 @@
+import ElemtaQueue
+import ElemtaReactor
+import ElemtaSMTP
+
+/// One connection to a server of a destination: connects, speaks, takes message after message from
+/// the destination's queue.
+///
+/// Belongs to its worker's thread. Its deadline lies in the worker's table.
+final class ClientConnection: ConnectionDelegate {
+    enum Phase {
+        /// Looking for a host that answers; the current target is the last that was taken.
+        case opening
+        /// Open, about to take a message or to rest.
+        case ready
+        /// Between two messages, in the queue's list of idle connections.
+        case idle
+        case delivering(DeliveryJob)
+        case closed
+    }
+
+    unowned let worker: DeliveryWorker
+    let queue: DestinationQueue
+    var id: ConnectionID?
+    private(set) var phase = Phase.opening
+    private(set) var target: DeliveryTarget
+    private var furtherTargets: ArraySlice<DeliveryTarget>
+    private var failures: [FailureReason] = []
+    private var connection: Connection?
+    private var session: ClientSession
+    private var sender: ContentSender?
+    private var messageCount = 0
+    private var repliesSeen = 0
+    /// Octets of content handed to the connection, and how many of them had been sent when progress
+    /// was last seen.
+    private var handedCount = 0
+    private var sentMark = 0
+
+    init(worker: DeliveryWorker, queue: DestinationQueue, targets: [DeliveryTarget]) {
+        self.worker = worker
+        self.queue = queue
+        target = targets[0]
+        furtherTargets = targets[...]
+        session = ClientSession(heloName: worker.heloName)
+    }
+
+    // MARK: Opening
+
+    /// Tries the next target; when none is left the destination can't be reached now.
+    func openNext() {
+        worker.setDeadline(nil, of: self)
+        while let next = furtherTargets.popFirst() {
+            target = next
+            session = ClientSession(heloName: worker.heloName)
+            do throws(ReactorError) {
+                connection = try Connection.connect(
+                    loop: worker.loop, to: next.address, from: worker.source(for: next.address),
+                    timeout: worker.settings.connectTimeout, delegate: self)
+                connection?.unsentLimit = ContentSender.window / 2
+                return
+            } catch {
+                queue.avoid(next.address, at: worker.now)
+                failures.append(FailureReason(error, to: next))
+            }
+        }
+        phase = .closed
+        worker.couldNotOpen(self, Self.worst(of: failures))
+    }
+
+    /// A host that refuses for good may stand beside one that is only away: any that may work later
+    /// keeps the mail.
+    private static func worst(of failures: [FailureReason]) -> FailureReason {
+        failures.last { !$0.isPermanent } ?? failures.last
+            ?? FailureReason(
+                EnhancedStatus(.persistentTransientFailure, 4, 1), "No host could be tried")
+    }
+
+    private func openingFailed(_ reason: FailureReason) {
+        queue.avoid(target.address, at: worker.now)
+        failures.append(reason)
+        connection?.close()
+        connection = nil
+        openNext()
+    }
+
+    // MARK: Events
+
+    func connection(_ connection: Connection, happened event: ConnectionEvent) {
+        guard connection === self.connection else { return }
+        switch event {
+        case .connected: setDeadline()
+        case .readable: read()
+        case .drained, .unsentBelowLimit: sendMore()
+        case .closedByPeer: lost(nil)
+        case .failed(let error): lost(error)
+        case .closed: worker.parted(self)
+        }
+    }
+
+    private func read() {
+        while let connection, !connection.isClosed {
+            // A reply that comes before all is sent can't be about all of it.
+            if sender == nil, connection.unsentCount == 0 { session.contentSent() }
+            let step = connection.withInput { input -> (left: Int, action: ClientAction)? in
+                guard input.count > 0 else { return nil }
+                let (consumed, action) = input.withFirstSegment { session.next(in: $0) }
+                input.drain(consumed)
+                return (input.count, action)
+            }
+            guard let step else { break }
+            perform(step.action)
+            if step.left == 0 { break }
+        }
+        guard connection?.isClosed == false, session.replyCount != repliesSeen else { return }
+        setDeadline()
+    }
+
+    /// The deadline of what is awaited now, from now.
+    private func setDeadline() {
+        repliesSeen = session.replyCount
+        let limit: Duration? =
+            if case .idle = phase { worker.settings.idleConnection } else {
+                worker.settings.timeouts.limit(for: session.stage)
+            }
+        worker.setDeadline(limit, of: self)
+    }
+
+    /// The deadline has come.
+    func expired() {
+        switch phase {
+        case .closed: return
+        case .idle: return quit()
+        case .opening, .ready: return perform(session.interrupt(.timedOut))
+        case .delivering: break
+        }
+        guard session.stage == .content, let connection else {
+            return perform(session.interrupt(.timedOut))
+        }
+        let sent = handedCount - connection.unsentCount
+        guard sent >= sentMark + DeliveryTimeouts.progress else {
+            return perform(session.interrupt(.timedOut))
+        }
+        sentMark = sent
+        setDeadline()
+    }
+
+    private func lost(_ error: ReactorError?) {
+        switch phase {
+        case .closed: return
+        case .idle: return close()
+        case .opening:
+            if let error, session.stage == .greeting, session.replyCount == 0 {
+                return openingFailed(FailureReason(error, to: target))
+            }
+        case .ready, .delivering: break
+        }
+        perform(session.interrupt(.connectionLost))
+    }
+
+    // MARK: Actions
+
+    private func perform(_ action: ClientAction) {
+        switch action {
+        case .none: return
+        case .send(let octets): connection?.write(octets)
+        case .sendContent(let transfer): beginContent(transfer)
+        case .ready:
+            queue.isGood(target.address)
+            phase = .ready
+            worker.opened(self)
+            proceed()
+        case .ended(let result):
+            settle(result)
+            proceed()
+        case .close(let failure): refused(failure)
+        }
+    }
+
+    /// The dialogue has ended outside a transaction.
+    private func refused(_ failure: ClientFailure?) {
+        guard case .opening = phase, let failure else { return close() }
+        // RFC 5321 3.1: QUIT also after a refused greeting. It's lost when the server has gone.
+        connection?.write(ClientSession.farewell)
+        connection?.closeAfterFlush()
+        connection = nil
+        openingFailed(FailureReason(failure, with: target))
+    }
+
+    /// Goes on with the message under way, the next one, or to rest. A loop, since a message that
+    /// can't be sent to this server ends at once.
+    private func proceed() {
+        while session.isReady {
+            guard let job = nextJob() else { return }
+            let action = session.begin(job.transaction)
+            guard case .ended(let result) = action else {
+                perform(action)
+                return setDeadline()
+            }
+            settle(result)
+        }
+        close()
+    }
+
+    private func nextJob() -> DeliveryJob? {
+        if case .delivering(let job) = phase { return job }
+        guard messageCount < worker.settings.messagesPerConnection, !worker.isStopping else {
+            quit()
+            return nil
+        }
+        guard let job = worker.nextJob(of: queue) else {
+            rest()
+            return nil
+        }
+        phase = .delivering(job)
+        return job
+    }
+
+    private func rest() {
+        phase = .idle
+        queue.idle.append(self)
+        setDeadline()
+    }
+
+    /// Takes a message, after a rest.
+    func wake() {
+        phase = .ready
+        proceed()
+    }
+
+    // MARK: Content
+
+    private func beginContent(_ transfer: ContentTransfer) {
+        guard case .delivering(let job) = phase else { return }
+        handedCount = 0
+        sentMark = 0
+        do throws(ContentSender.Failure) {
+            sender = try ContentSender(job.message.content, as: transfer)
+        } catch {
+            return abandonContent(error)
+        }
+        sendMore()
+    }
+
+    private func sendMore() {
+        guard let connection, session.stage == .content else { return }
+        do throws(ContentSender.Failure) {
+            let before = connection.unsentCount
+            if case .complete? = try sender?.send(over: connection) { sender = nil }
+            handedCount += connection.unsentCount - before
+        } catch {
+            return abandonContent(error)
+        }
+        guard sender == nil, connection.unsentCount == 0 else { return }
+        session.contentSent()
+        setDeadline()
+    }
+
+    /// The content can't be read: the connection is cut before the end of data, so that the server
+    /// throws away what it has.
+    private func abandonContent(_ failure: ContentSender.Failure) {
+        sender = nil
+        connection?.close()
+        perform(session.interrupt(.abandoned(failure.reason)))
+    }
+
+    // MARK: Ends
+
+    private func settle(_ result: TransactionResult) {
+        guard case .delivering(let job) = phase else { return }
+        sender = nil
+        // The server closed a kept connection while it rested: nothing is known against the message.
+        if result.isUntried, messageCount > 0 {
+            phase = .ready
+            worker.returnItem(of: job, to: queue)
+            return
+        }
+        worker.settle(job, result, over: self, reportsFollow: session.extensions.dsn)
+        if session.isReady, !job.isComplete { return }
+        messageCount += 1
+        phase = .ready
+        worker.finish(job, of: queue)
+    }
+
+    private func quit() {
+        if case .send(let octets) = session.quit() { connection?.write(octets) }
+        connection?.closeAfterFlush()
+        worker.parting(self)
+        leave()
+    }
+
+    private func close() {
+        connection?.close()
+        leave()
+    }
+
+    private func leave() {
+        if case .closed = phase { return }
+        let wasOpening = if case .opening = phase { true } else { false }
+        phase = .closed
+        worker.closed(self, wasOpening: wasOpening)
+    }
+
+    /// The worker stops: rests and attempts to connect end at once, and, when `atOnce`, so does a
+    /// message under way, which counts as not tried.
+    func stop(atOnce: Bool) {
+        switch phase {
+        case .idle: quit()
+        case .opening, .ready: close()
+        case .delivering(let job):
+            guard atOnce else { return }
+            let mayBeDuplicated = session.stage == .endOfData
+            connection?.close()
+            phase = .ready
+            worker.giveBack(job, over: self, mayBeDuplicated: mayBeDuplicated)
+            leave()
+        case .closed: break
+        }
+    }
+}

@@ -1,0 +1,129 @@
+import ElemtaReactor
+import ElemtaSMTP
+import Glibc
+
+/// Puts one message's content on a connection, as much at a time as the connection takes.
+struct ContentSender: ~Copyable {
+    enum Progress {
+        /// More is to be sent when what is unsent has shrunk.
+        case more
+        /// All of it, end of data included, has been handed to the connection.
+        case complete
+    }
+
+    /// What keeps the content from being sent whole.
+    struct Failure: Error {
+        let reason: String
+    }
+
+    private enum Source: ~Copyable {
+        case memory([UInt8])
+        case file(OwnedDescriptor, position: Int, end: Int)
+        case finished
+    }
+
+    /// Beyond this many unsent octets nothing is added.
+    static let window = 256 * 1024
+    private static let block = 64 * 1024
+
+    private let transfer: ContentTransfer
+    private var source: Source
+    private var encoder = DataEncoder()
+
+    /// Opens the file, if the content is in one.
+    init(_ content: OutboundMessage.Content, as transfer: ContentTransfer) throws(Failure) {
+        self.transfer = transfer
+        switch content {
+        case .memory(let octets):
+            source = .memory(octets)
+        case .file(let path, let offset, let count):
+            let number = unsafe open(path, O_RDONLY | O_CLOEXEC)
+            guard number >= 0 else { throw Failure(reason: "open \(path): errno \(errno)") }
+            source = .file(OwnedDescriptor(taking: number), position: offset, end: offset + count)
+        }
+    }
+
+    /// Hands the connection as much as it has room for.
+    mutating func send(over connection: Connection) throws(Failure) -> Progress {
+        switch transfer {
+        case .chunk(let command):
+            try sendChunk(command, over: connection)
+            return .complete
+        case .data:
+            return try sendData(over: connection)
+        }
+    }
+
+    /// RFC 3030 2: counted octets, which go as they are; of a file, without a copy.
+    private mutating func sendChunk(
+        _ command: [UInt8], over connection: Connection
+    ) throws(Failure) {
+        switch exchange(&source, with: .finished) {
+        case .memory(let octets):
+            connection.write(command)
+            connection.write(octets)
+        case .file(let file, let position, let end):
+            connection.write(command)
+            do throws(ReactorError) {
+                try connection.writeFile(file, offset: position, count: end - position)
+            } catch {
+                throw Failure(reason: "\(error)")
+            }
+        case .finished: break
+        }
+    }
+
+    private mutating func sendData(over connection: Connection) throws(Failure) -> Progress {
+        switch exchange(&source, with: .finished) {
+        case .memory(let octets):
+            var chain = ByteChain()
+            encode(octets, into: &chain)
+            chain.append(encoder.terminator)
+            connection.write(chain)
+            return .complete
+        case .file(let file, var position, let end):
+            while position < end {
+                if connection.unsentCount >= Self.window {
+                    source = .file(file, position: position, end: end)
+                    return .more
+                }
+                let octets = try Self.read(
+                    file, min(Self.block, end - position), at: position)
+                var chain = ByteChain()
+                encode(octets, into: &chain)
+                connection.write(chain)
+                position += octets.count
+            }
+            connection.write(encoder.terminator)
+            return .complete
+        case .finished:
+            return .complete
+        }
+    }
+
+    private mutating func encode(_ octets: [UInt8], into chain: inout ByteChain) {
+        let span = octets.span
+        let dot = [UInt8(ascii: ".")]
+        encoder.encode(span) { range, dotFollows in
+            chain.append(span.extracting(range))
+            if dotFollows { chain.append(dot) }
+        }
+    }
+
+    /// A file that is shorter than it was can't be sent as what it was: the caller breaks off, and
+    /// the end of data never leaves.
+    private static func read(
+        _ file: borrowing OwnedDescriptor, _ count: Int, at position: Int
+    ) throws(Failure) -> [UInt8] {
+        let number = file.number
+        var code: Int32 = 0
+        let octets = unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+            // Safe because the buffer has room for `count` octets.
+            let result = unsafe pread(number, buffer.baseAddress, count, position)
+            code = errno
+            filled = max(0, result)
+        }
+        guard !octets.isEmpty else { throw Failure(reason: "content file: errno \(code)") }
+        return octets
+    }
+}

@@ -1,0 +1,87 @@
+import ElemtaQueue
+import ElemtaReactor
+import ElemtaSMTP
+
+/// One message on its way over one connection, in as many transactions as its recipients take.
+final class DeliveryJob {
+    /// RFC 5321 4.5.3.1.8: every server takes so many; more go in further transactions.
+    static let recipientsPerTransaction = 100
+
+    let item: DestinationQueue.Item
+    let message: OutboundMessage
+    let began: MonotonicTime
+    /// Indices into the envelope's recipients, those of the current transaction first.
+    private var open: ArraySlice<Int>
+    private var results: [(recipient: UInt32, result: RecipientResult)] = []
+
+    /// Nil when nobody is left to deliver to.
+    init?(_ item: DestinationQueue.Item, _ message: OutboundMessage, at now: MonotonicTime) {
+        let recipients = message.envelope.recipients
+        let indices: [Int] =
+            switch item.recipients {
+            case .allPending: recipients.indices.filter { recipients[$0].state.isPending }
+            case .indices(let chosen):
+                chosen.map { Int($0) }.filter {
+                    recipients.indices.contains($0) && recipients[$0].state.isPending
+                }
+            }
+        guard !indices.isEmpty else { return nil }
+        self.item = item
+        self.message = message
+        began = now
+        open = indices[...]
+    }
+
+    var isComplete: Bool { open.isEmpty }
+
+    /// The recipients of the current transaction.
+    private var current: ArraySlice<Int> { open.prefix(Self.recipientsPerTransaction) }
+
+    var transaction: ClientTransaction {
+        let envelope = message.envelope
+        var content = envelope.summary
+        content.octetCount = UInt64(message.content.count)
+        return ClientTransaction(
+            reversePath: envelope.reversePath, parameters: envelope.parameters,
+            recipients: current.map { index in
+                let recipient = envelope.recipients[index]
+                return AcceptedRecipient(
+                    path: recipient.path, notify: recipient.notify,
+                    originalRecipient: recipient.originalRecipient)
+            },
+            content: content)
+    }
+
+    /// Takes the verdicts of the current transaction; `body` hears of each recipient.
+    func settle(
+        _ verdicts: [RecipientVerdict], _ target: DeliveryTarget, reportsFollow: Bool,
+        _ body: (ForwardPath, RecipientResult) -> Void
+    ) {
+        for (index, verdict) in zip(current, verdicts) {
+            let result: RecipientResult =
+                switch verdict {
+                case .accepted(let reply):
+                    .relayed(
+                        DeliveryStatus(reply, nextHop: target.description),
+                        reportsFollow: reportsFollow)
+                case .deferred(let failure):
+                    .deferred(FailureReason(failure, with: target).status)
+                case .failed(let failure): .failed(FailureReason(failure, with: target).status)
+                }
+            results.append((UInt32(index), result))
+            body(message.envelope.recipients[index].path, result)
+        }
+        open = open.dropFirst(verdicts.count)
+    }
+
+    /// What the spool is told. Recipients without a result weren't tried.
+    func outcome(for destination: Destination) -> DeliveryOutcome {
+        if open.isEmpty, results.count == 1, message.envelope.recipients.count == 1 {
+            return DeliveryOutcome(
+                id: item.id, destination: destination, results: .all(results[0].result))
+        }
+        let results: DeliveryOutcome.Results =
+            results.isEmpty ? .all(.notAttempted) : .each(results)
+        return DeliveryOutcome(id: item.id, destination: destination, results: results)
+    }
+}

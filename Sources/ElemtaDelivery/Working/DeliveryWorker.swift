@@ -1,0 +1,368 @@
+import DequeModule
+import ElemtaQueue
+import ElemtaReactor
+import ElemtaSMTP
+
+/// What a worker is told.
+enum WorkerMessage: Sendable {
+    case work([WorkItem])
+    case resolved(Destination, Resolution)
+    case stop(grace: Duration)
+}
+
+/// One thread's share of the destinations, with all their connections. Nothing in it blocks but the
+/// short reads of the spool.
+final class DeliveryWorker {
+    unowned let loop: EventLoop
+    let settings: DeliverySettings
+    let heloName: [UInt8]
+    private let store: any MessageStore
+    private let events: @Sendable (DeliveryEvent) -> Void
+    /// Asks for the hosts of a next hop; the answer comes as a message.
+    private let resolve: (Destination, RemoteServer) -> Void
+
+    private var queues: [Destination: DestinationQueue] = [:]
+    private let table = ConnectionTable<ClientConnection>()
+    /// Those whose QUIT is on its way, so that stopping can wait for it.
+    private var partingConnections: [ObjectIdentifier: ClientConnection] = [:]
+    private let maximumConnections: Int
+    /// Destinations that want a connection when one is free.
+    private var waitingForRoom: Deque<Destination> = []
+    private var sweep: LoopTimer?
+    /// Told to the spool when everything that happens now has happened.
+    private var outcomes: [DeliveryOutcome] = []
+    private var flush: LoopTimer?
+    private var phase = Phase.running
+
+    private enum Phase {
+        case running
+        case stopping(LoopTimer)
+    }
+
+    init(
+        loop: EventLoop, settings: DeliverySettings, maximumConnections: Int,
+        store: any MessageStore, events: @escaping @Sendable (DeliveryEvent) -> Void,
+        resolve: @escaping (Destination, RemoteServer) -> Void
+    ) {
+        self.loop = loop
+        self.settings = settings
+        heloName = Array(settings.heloName.utf8)
+        self.maximumConnections = maximumConnections
+        self.store = store
+        self.events = events
+        self.resolve = resolve
+        sweep = table.sweepEverySecond(on: loop) { _, connection in connection.expired() }
+    }
+
+    var now: MonotonicTime { loop.now }
+
+    var isStopping: Bool {
+        switch phase {
+        case .running: false
+        case .stopping: true
+        }
+    }
+
+    func receive(_ messages: [WorkerMessage]) {
+        for message in messages {
+            switch message {
+            case .work(let items): accept(items)
+            case .resolved(let destination, let resolution): found(resolution, for: destination)
+            case .stop(let grace): stop(grace)
+            }
+        }
+    }
+
+    // MARK: Work
+
+    private func accept(_ items: [WorkItem]) {
+        var touched: Set<Destination> = []
+        for item in items {
+            guard !isStopping, let queue = queue(for: item.destination) else {
+                answer(DeliveryOutcome(item, .all(.notAttempted)))
+                continue
+            }
+            queue.items.append(.init(id: item.id, recipients: item.recipients))
+            touched.insert(item.destination)
+        }
+        for destination in touched {
+            if let queue = queues[destination] { serve(queue) }
+        }
+    }
+
+    private func queue(for destination: Destination) -> DestinationQueue? {
+        if let queue = queues[destination] { return queue }
+        guard case .smtp(let server)? = NextHop(destinationName: destination.name) else {
+            return nil
+        }
+        let queue = DestinationQueue(
+            destination, server, maximumWindow: settings.maximumConnectionsPerDestination)
+        queues[destination] = queue
+        return queue
+    }
+
+    /// Gives what waits to connections: kept ones first, then new ones.
+    private func serve(_ queue: DestinationQueue) {
+        while !queue.items.isEmpty, let connection = queue.idle.popLast() { connection.wake() }
+        guard !queue.items.isEmpty, !isStopping else { return forgetIfUnused(queue) }
+        switch queue.hosts {
+        case .known(let hosts, let until) where now < until: open(queue, hosts)
+        case .asked: return
+        case .known, .unknown:
+            queue.hosts = .asked
+            resolve(queue.destination, queue.server)
+        }
+    }
+
+    private func open(_ queue: DestinationQueue, _ hosts: [MailHost]) {
+        while queue.connectionsWanted(at: now) > 0 {
+            guard table.count < maximumConnections || makeRoom() else {
+                if !queue.isWaitingForRoom { waitingForRoom.append(queue.destination) }
+                queue.isWaitingForRoom = true
+                return
+            }
+            let connection = ClientConnection(
+                worker: self, queue: queue, targets: queue.targets(of: hosts, at: now))
+            connection.id = table.insert(connection)
+            queue.connections[ObjectIdentifier(connection)] = connection
+            queue.openingCount += 1
+            connection.openNext()
+        }
+    }
+
+    /// Ends a resting connection of whatever destination.
+    private func makeRoom() -> Bool {
+        for queue in queues.values {
+            if let idle = queue.idle.first {
+                idle.stop(atOnce: false)
+                return true
+            }
+        }
+        return false
+    }
+
+    private func forgetIfUnused(_ queue: DestinationQueue) {
+        if queue.isUnused { queues[queue.destination] = nil }
+    }
+
+    private func found(_ resolution: Resolution, for destination: Destination) {
+        guard let queue = queues[destination], case .asked = queue.hosts else { return }
+        switch resolution {
+        case .hosts(let hosts, let seconds):
+            queue.hosts = .known(hosts, until: now + .seconds(min(max(seconds, 30), 600)))
+            serve(queue)
+        case .failed(let failure):
+            queue.hosts = .unknown
+            giveUp(queue, FailureReason(failure, of: queue.server), at: nil)
+        }
+    }
+
+    /// All that waits gets the same answer: nobody could be asked.
+    private func giveUp(
+        _ queue: DestinationQueue, _ reason: FailureReason, at target: DeliveryTarget?
+    ) {
+        while let item = queue.items.popFirst() {
+            answer(
+                DeliveryOutcome(
+                    id: item.id, destination: queue.destination, results: .all(reason.result)))
+            events(
+                DeliveryEvent(
+                    id: item.id, recipient: nil, destination: queue.destination,
+                    host: target?.host, address: target?.address,
+                    outcome: reason.isPermanent ? .failed : .deferred, status: reason.status,
+                    duration: .zero))
+        }
+        forgetIfUnused(queue)
+    }
+
+    // MARK: What connections say
+
+    func source(for address: SocketAddress) -> SocketAddress? {
+        let isV4 = if case .v4? = address.host { true } else { false }
+        return settings.sourceAddresses.first { $0.isV4 == isV4 }
+            .map { SocketAddress($0, port: 0) }
+    }
+
+    func setDeadline(_ limit: Duration?, of connection: ClientConnection) {
+        guard let id = connection.id else { return }
+        table.setDeadline(limit.map { now + $0 }, for: id)
+    }
+
+    /// A connection has become ready for its first message.
+    func opened(_ connection: ClientConnection) {
+        connection.queue.openingCount -= 1
+    }
+
+    func couldNotOpen(_ connection: ClientConnection, _ reason: FailureReason) {
+        let queue = connection.queue
+        queue.openingCount -= 1
+        queue.couldNotConnect(at: now)
+        remove(connection)
+        // Others that stand, or are still trying, go on with what waits.
+        if queue.connections.isEmpty, !isStopping { giveUp(queue, reason, at: connection.target) }
+        afterRemoval(of: connection)
+    }
+
+    /// The next message that can be read and still has a recipient.
+    func nextJob(of queue: DestinationQueue) -> DeliveryJob? {
+        while let item = queue.items.popFirst() {
+            do throws(SpoolError) {
+                let message = try store.fetch(item.id)
+                if let job = DeliveryJob(item, message, at: now) { return job }
+                notAttempted(item, of: queue)
+            } catch .unknownMessage, .stopped {
+                notAttempted(item, of: queue)
+            } catch {
+                unreadable(item, of: queue, error)
+            }
+        }
+        return nil
+    }
+
+    private func notAttempted(_ item: DestinationQueue.Item, of queue: DestinationQueue) {
+        answer(
+            DeliveryOutcome(
+                id: item.id, destination: queue.destination, results: .all(.notAttempted)))
+    }
+
+    /// Our own trouble: the message waits (4.3.0), lest it be tried again without a pause.
+    private func unreadable(
+        _ item: DestinationQueue.Item, of queue: DestinationQueue, _ error: SpoolError
+    ) {
+        let reason = FailureReason(
+            EnhancedStatus(.persistentTransientFailure, 3, 0), "The message can't be read: \(error)"
+        )
+        answer(
+            DeliveryOutcome(
+                id: item.id, destination: queue.destination, results: .all(reason.result)))
+        events(
+            DeliveryEvent(
+                id: item.id, recipient: nil, destination: queue.destination, host: nil,
+                address: nil, outcome: .deferred, status: reason.status, duration: .zero))
+    }
+
+    /// The item is the next again.
+    func returnItem(of job: DeliveryJob, to queue: DestinationQueue) {
+        queue.items.prepend(job.item)
+    }
+
+    func settle(
+        _ job: DeliveryJob, _ result: TransactionResult, over connection: ClientConnection,
+        reportsFollow: Bool
+    ) {
+        if result.verdicts.contains(where: { if case .accepted = $0 { true } else { false } }) {
+            connection.queue.wentWell()
+        }
+        job.settle(result.verdicts, connection.target, reportsFollow: reportsFollow) {
+            tell(job, of: $0, $1, result.mayBeDuplicated, over: connection)
+        }
+    }
+
+    private func tell(
+        _ job: DeliveryJob, of recipient: ForwardPath?, _ result: RecipientResult,
+        _ mayBeDuplicated: Bool, over connection: ClientConnection
+    ) {
+        let outcome: DeliveryEvent.Outcome
+        switch result {
+        case .delivered, .relayed: outcome = .delivered
+        case .deferred: outcome = mayBeDuplicated ? .possiblyDuplicated : .deferred
+        case .failed: outcome = .failed
+        case .notAttempted: return
+        }
+        events(
+            DeliveryEvent(
+                id: job.item.id, recipient: recipient, destination: connection.queue.destination,
+                host: connection.target.host, address: connection.target.address,
+                outcome: outcome, status: result.status ?? DeliveryStatus(),
+                duration: now - job.began))
+    }
+
+    func finish(_ job: DeliveryJob, of queue: DestinationQueue) {
+        answer(job.outcome(for: queue.destination))
+        // The window may have grown.
+        if !queue.items.isEmpty { serve(queue) }
+    }
+
+    func closed(_ connection: ClientConnection, wasOpening: Bool) {
+        if wasOpening { connection.queue.openingCount -= 1 }
+        remove(connection)
+        afterRemoval(of: connection)
+    }
+
+    func parting(_ connection: ClientConnection) {
+        partingConnections[ObjectIdentifier(connection)] = connection
+    }
+
+    func parted(_ connection: ClientConnection) {
+        partingConnections[ObjectIdentifier(connection)] = nil
+        endIfStopped()
+    }
+
+    private func remove(_ connection: ClientConnection) {
+        if let id = connection.id { table.remove(id) }
+        connection.queue.connections[ObjectIdentifier(connection)] = nil
+        connection.queue.idle.removeAll { $0 === connection }
+    }
+
+    private func afterRemoval(of connection: ClientConnection) {
+        serve(connection.queue)
+        while table.count < maximumConnections, let next = waitingForRoom.popFirst() {
+            guard let queue = queues[next] else { continue }
+            queue.isWaitingForRoom = false
+            serve(queue)
+        }
+        endIfStopped()
+    }
+
+    // MARK: Stopping
+
+    private func stop(_ grace: Duration) {
+        guard !isStopping else { return }
+        phase = .stopping(
+            loop.after(grace) { [unowned self] in
+                stopConnections(atOnce: true)
+                partingConnections = [:]
+                endIfStopped()
+            })
+        for queue in queues.values {
+            while let item = queue.items.popFirst() { notAttempted(item, of: queue) }
+        }
+        stopConnections(atOnce: false)
+        endIfStopped()
+    }
+
+    private func stopConnections(atOnce: Bool) {
+        var all: [ClientConnection] = []
+        table.forEach { all.append($1) }
+        for connection in all { connection.stop(atOnce: atOnce) }
+    }
+
+    /// The grace time is over in the middle of a message.
+    func giveBack(_ job: DeliveryJob, over connection: ClientConnection, mayBeDuplicated: Bool) {
+        answer(job.outcome(for: connection.queue.destination))
+        guard mayBeDuplicated else { return }
+        let reason = FailureReason(.abandoned("shutting down"), with: connection.target)
+        tell(job, of: nil, .deferred(reason.status), true, over: connection)
+    }
+
+    private func endIfStopped() {
+        guard isStopping, table.count == 0, partingConnections.isEmpty else { return }
+        flushOutcomes()
+        loop.stop()
+    }
+
+    // MARK: Outcomes
+
+    /// Keeps the outcome for the end of this turn of the loop: one commit of the spool for all.
+    private func answer(_ outcome: DeliveryOutcome) {
+        outcomes.append(outcome)
+        if flush == nil { flush = loop.after(.zero) { [unowned self] in flushOutcomes() } }
+    }
+
+    private func flushOutcomes() {
+        flush = nil
+        guard !outcomes.isEmpty else { return }
+        store.record(outcomes)
+        outcomes.removeAll(keepingCapacity: true)
+    }
+}

@@ -1,0 +1,116 @@
+import DequeModule
+import ElemtaQueue
+import ElemtaReactor
+import ElemtaSMTP
+
+/// One address of one host of a destination.
+struct DeliveryTarget: Hashable {
+    let host: String
+    let address: SocketAddress
+
+    /// `mx1.example.com [192.0.2.1]:25`, `[192.0.2.1]:25` where no name is known.
+    var description: String {
+        host.hasPrefix("[") ? "\(address)" : "\(host) (\(address))"
+    }
+}
+
+/// What waits for one destination, and what is known about it. Belongs to its worker's thread.
+final class DestinationQueue {
+    /// What is kept of a `WorkItem` while it waits.
+    struct Item {
+        let id: MessageID
+        let recipients: RecipientSelection
+    }
+
+    enum Hosts {
+        case unknown
+        /// Being looked up.
+        case asked
+        case known([MailHost], until: MonotonicTime)
+    }
+
+    /// RFC 5321 5.1 lets a client limit how many addresses it tries in one attempt.
+    static let maximumTargets = 8
+    /// How long an address that failed is tried last.
+    static let avoidance = Duration.seconds(60)
+    /// How many connections a destination gets before any message went well.
+    static let initialWindow = 5
+
+    let destination: Destination
+    let server: RemoteServer
+    let maximumWindow: Int
+    var items: Deque<Item> = []
+    var hosts = Hosts.unknown
+    /// Connections of any state.
+    var connections: [ObjectIdentifier: ClientConnection] = [:]
+    /// Those that are on their way to their first message.
+    var openingCount = 0
+    /// Those that wait for mail, the latest last.
+    var idle: [ClientConnection] = []
+    /// How many connections there may be: grows with each message that is taken, shrinks when a
+    /// connection can't be made.
+    private(set) var window: Int
+    /// While there are connections, no further ones before this.
+    private(set) var opensAgain: MonotonicTime?
+    /// In the worker's list of those that wait for a free connection.
+    var isWaitingForRoom = false
+    private var avoided: [SocketAddress: MonotonicTime] = [:]
+
+    init(_ destination: Destination, _ server: RemoteServer, maximumWindow: Int) {
+        self.destination = destination
+        self.server = server
+        self.maximumWindow = max(1, maximumWindow)
+        window = min(Self.initialWindow, self.maximumWindow)
+        if case .address(let address) = server.host {
+            let host = MailHost(name: "[\(address)]", preference: 0, addresses: [address])
+            hosts = .known([host], until: MonotonicTime(nanoseconds: .max))
+        }
+    }
+
+    var isUnused: Bool { items.isEmpty && connections.isEmpty }
+
+    /// How many more connections are worth opening now.
+    func connectionsWanted(at now: MonotonicTime) -> Int {
+        if let opensAgain, !connections.isEmpty, now < opensAgain { return 0 }
+        return max(0, min(items.count - openingCount, window - connections.count))
+    }
+
+    func wentWell() { window = min(window + 1, maximumWindow) }
+
+    func couldNotConnect(at now: MonotonicTime) {
+        window = max(1, window / 2)
+        opensAgain = now + .seconds(10)
+    }
+
+    func avoid(_ address: SocketAddress, at now: MonotonicTime) {
+        avoided[address] = now + Self.avoidance
+    }
+
+    func isGood(_ address: SocketAddress) { avoided[address] = nil }
+
+    /// The addresses to try, in the order of RFC 5321 5.1: by preference, equals in any order; those
+    /// that failed a moment ago behind the others.
+    func targets(of hosts: [MailHost], at now: MonotonicTime) -> [DeliveryTarget] {
+        avoided = avoided.filter { $0.value > now }
+        var targets: [DeliveryTarget] = []
+        for host in hosts.shuffled().sorted(by: { $0.preference < $1.preference }) {
+            for address in host.addresses {
+                targets.append(
+                    DeliveryTarget(
+                        host: host.name, address: SocketAddress(address, port: server.port)))
+            }
+        }
+        let fresh = targets.filter { avoided[$0.address] == nil }
+        let failed = targets.filter { avoided[$0.address] != nil }
+        return Array((fresh + failed).prefix(Self.maximumTargets))
+    }
+}
+
+extension SocketAddress {
+    init(_ address: IPAddress, port: UInt16) {
+        switch address.storage {
+        case .v4(let number): self.init(host: .v4(number), port: port)
+        case .v6(let high, let low): self.init(host: .v6(high: high, low: low), port: port)
+        }
+    }
+}

@@ -1,0 +1,87 @@
+import ElemtaQueue
+import ElemtaSMTP
+import ElemtaThreads
+import Synchronization
+import Testing
+
+@testable import ElemtaDelivery
+
+/// Messages in memory; outcomes in the order in which they come.
+final class MemoryStore: MessageStore {
+    private let messages = Mutex<[MessageID: OutboundMessage]>([:])
+    private let outcomes = Inbox<DeliveryOutcome>()
+    private let batches = Atomic<Int>(0)
+
+    /// Calls of `record` so far.
+    var batchCount: Int { batches.load(ordering: .relaxed) }
+
+    func fetch(_ id: MessageID) throws(SpoolError) -> OutboundMessage {
+        guard let message = messages.withLock({ $0[id] }) else { throw .unknownMessage(id) }
+        return message
+    }
+
+    func record(_ outcomes: [DeliveryOutcome]) {
+        batches.add(1, ordering: .relaxed)
+        for outcome in outcomes { self.outcomes.post(outcome) }
+    }
+
+    /// Waits for so many outcomes.
+    func take(_ count: Int) throws -> [DeliveryOutcome] {
+        var taken: [DeliveryOutcome] = []
+        while taken.count < count {
+            guard case .elements(let more) = outcomes.take(within: .seconds(30)) else {
+                Issue.record("\(taken.count) of \(count) outcomes in 30 s")
+                return taken
+            }
+            taken += more
+        }
+        return taken
+    }
+
+    /// Adds a message from sender@example.org; what the queue would hand out for it.
+    func add(
+        _ number: UInt64, to recipients: [String] = ["a@example.com"],
+        content: OutboundMessage.Content = .memory(Array("Subject: x\r\n\r\nx\r\n".utf8)),
+        traits: ContentSummary.Traits = [], notify: NotifyConditions = [],
+        destination: String
+    ) throws -> WorkItem {
+        let id = MessageID(rawValue: number)
+        let transaction = MailTransaction(
+            reversePath: .mailbox(try #require(Mailbox("sender@example.org"))),
+            recipients: try recipients.map {
+                AcceptedRecipient(path: .mailbox(try #require(Mailbox($0))), notify: notify)
+            })
+        let envelope = Envelope(
+            id: id, arrival: UnixTime(seconds: 0), client: ClientTrace(), transaction: transaction,
+            summary: ContentSummary(octetCount: UInt64(content.count), traits: traits))
+        messages.withLock { $0[id] = OutboundMessage(envelope: envelope, content: content) }
+        return WorkItem(
+            id: id, destination: Destination(name: destination), octets: UInt64(content.count))
+    }
+}
+
+extension DeliveryOutcome {
+    /// `delivered 2.0.0`, or with the recipients' numbers `0: relayed 2.0.0, 1: failed 5.1.1`.
+    var summary: String {
+        switch results {
+        case .all(let result): result.summary
+        case .each(let list):
+            list.map { "\($0.recipient): \($0.result.summary)" }.joined(separator: ", ")
+        }
+    }
+}
+
+extension RecipientResult {
+    var summary: String {
+        let word =
+            switch self {
+            case .delivered: "delivered"
+            case .relayed(_, let reportsFollow): reportsFollow ? "relayed, DSN" : "relayed"
+            case .deferred: "deferred"
+            case .failed: "failed"
+            case .notAttempted: "not attempted"
+            }
+        guard let status else { return word }
+        return word + " " + (status.enhancedStatus?.description ?? "\(status.code)")
+    }
+}
