@@ -79,11 +79,17 @@ struct Findings {
 
     static let maximumProblems = 1_000
 
+    var problemCount: Int { problems.count + unlisted }
+
     /// True when a further problem would only be counted: its text needs no work.
     var isFull: Bool { problems.count >= Self.maximumProblems }
 
-    func hasProblem(below path: String) -> Bool {
-        problems.contains { $0.key?.hasPrefix(path) ?? false }
+    /// True when something at `path`, in it or around it was refused, so that its value says nothing.
+    func hasProblem(around path: String) -> Bool {
+        problems.contains { problem in
+            guard let key = problem.key else { return false }
+            return key.hasPrefix(path) || path.hasPrefix("\(key).")
+        }
     }
 
     mutating func refuse(

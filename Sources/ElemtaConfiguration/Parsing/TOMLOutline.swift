@@ -46,6 +46,7 @@ struct TOMLOutline: ~Copyable {
 
     /// `[key]` or `[[key]]`.
     private mutating func header() throws(Refusal) {
+        try count()
         let start = line
         place += 1
         let isElement = peek == openBracket
@@ -122,10 +123,7 @@ struct TOMLOutline: ~Copyable {
     // MARK: values
 
     private mutating func value(_ outer: TOMLPlace) throws(Refusal) {
-        values += 1
-        guard values <= maximumNodes else {
-            throw refused("too many values; allowed: \(maximumNodes)")
-        }
+        try count()
         switch peek {
         case doubleQuote, singleQuote: try string()
         case openBracket: try array(outer)
@@ -133,7 +131,10 @@ struct TOMLOutline: ~Copyable {
         default:
             let start = place
             while let octet = peek, isPlainValue(octet) { place += 1 }
-            guard place > start else { throw unexpected("a value; strings are in quotes") }
+            guard canBeValue(octets[start..<place]) else {
+                place = start
+                throw unexpected("a value; strings are in quotes")
+            }
         }
     }
 
@@ -223,6 +224,14 @@ struct TOMLOutline: ~Copyable {
         if let path = place.path, lines[path] == nil { lines[path] = line }
     }
 
+    /// One more table or value.
+    private mutating func count() throws(Refusal) {
+        values += 1
+        guard values <= maximumNodes else {
+            throw refused("too many values; allowed: \(maximumNodes)")
+        }
+    }
+
     private func check(_ place: TOMLPlace) throws(Refusal) {
         guard place.depth <= maximumNesting else {
             throw refused("nested too deep; allowed: \(maximumNesting) levels")
@@ -309,6 +318,18 @@ private func isBareKey(_ octet: UInt8) -> Bool {
         UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"), UInt8(ascii: "-"):
         true
     default: false
+    }
+}
+
+/// Words are the booleans and two numbers. Whatever begins otherwise is for toml++ to judge.
+private func canBeValue(_ written: ArraySlice<UInt8>) -> Bool {
+    guard let first = written.first else { return false }
+    switch first {
+    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"):
+        let word = written.prefix { $0 != UInt8(ascii: " ") }
+        return ["true", "false", "inf", "nan"].contains { word.elementsEqual($0.utf8) }
+    default:
+        return true
     }
 }
 

@@ -62,7 +62,7 @@ extension Configuration {
     /// A relay host doesn't count: mail for our own domains sent there would come back.
     private func checkLocalDomains(_ findings: inout Findings) {
         // Routes that could not be read have been refused: nobody knows what they would match.
-        guard !findings.hasProblem(below: "delivery.routes") else { return }
+        guard !findings.hasProblem(around: "delivery.routes") else { return }
         let routes = PatternIndex(delivery.routes.lazy.map(\.domain))
         for (index, domain) in localDomains.enumerated() where routes.coverer(of: domain) == nil {
             findings.refuse(

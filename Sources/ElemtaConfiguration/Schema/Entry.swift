@@ -59,7 +59,7 @@ struct Entry<Root: Sendable>: Sendable {
 
 extension Array {
     /// Reads a map of the keys described by these entries into `root`.
-    /// - Returns: false when `node` is no map or misses a required key.
+    /// - Returns: false when something in it was refused.
     @discardableResult
     func read<Root>(
         _ node: ConfigurationNode, _ path: String, into root: inout Root,
@@ -69,6 +69,7 @@ extension Array {
             findings.refuse(node, path, allowed: "a map of keys")
             return false
         }
+        let problems = findings.problemCount
         let prefix = path.isEmpty ? "" : path + "."
         var given: [String: ConfigurationNode.Member] = [:]
         for member in members {
@@ -86,12 +87,10 @@ extension Array {
             findings.note(prefix + entry.name, at: member.origin)
             entry.read(member.value, memberPath, &root, &findings)
         }
-        var isComplete = true
         for entry in self where entry.isRequired && given[entry.name] == nil {
             findings.refuse(prefix + entry.name, at: node.origin, "missing, and has no default")
-            isComplete = false
         }
-        return isComplete
+        return findings.problemCount == problems
     }
 }
 
