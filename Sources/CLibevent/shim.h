@@ -15,8 +15,5 @@ extern int accept4(int, struct sockaddr *, unsigned int *, int);
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
-#include <event2/listener.h>
-#include <event2/thread.h>
-#include <event2/util.h>
 
 #endif

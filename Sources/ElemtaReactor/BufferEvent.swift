@@ -91,10 +91,12 @@ import Glibc
         unsafe bufferevent_trigger(pointer, Int16(EV_WRITE), Self.deferred)
     }
 
-    /// Runs the event callback with `BEV_EVENT_ERROR` from the loop; `errno` is kept for it.
-    func scheduleError(_ code: Int32) {
+    /// Runs the event callback from the loop as if a write had failed with `code`.
+    func scheduleWriteError(_ code: Int32) {
+        // libevent keeps errno for the deferred callback.
         errno = code
-        unsafe bufferevent_trigger_event(pointer, Int16(BEV_EVENT_ERROR), Self.deferred)
+        let what = Int16(BEV_EVENT_ERROR | BEV_EVENT_WRITING)
+        unsafe bufferevent_trigger_event(pointer, what, Self.deferred)
     }
 
     private static var deferred: Int32 {

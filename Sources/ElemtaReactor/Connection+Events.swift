@@ -64,11 +64,13 @@ extension Connection {
         }
     }
 
+    /// After a body has looked at the input: it may have made room.
     func readAgainUnlessFull() {
         guard case .full = reading, inputCount < Self.inputLimit else { return }
         startReading()
     }
 
+    /// Lets libevent read, unless the input is full or the peer has ended.
     func startReading() {
         let isFull = inputCount >= Self.inputLimit
         switch phase {
@@ -105,7 +107,7 @@ extension Connection {
 
     func wrote(_ isAppended: Bool) {
         guard isAppended else {
-            stream?.scheduleError(ENOMEM)
+            stream?.scheduleWriteError(ENOMEM)
             return
         }
         if unsentCount > unsentLimit, case .belowLimit = unsent { unsent = .aboveLimit }
@@ -184,7 +186,8 @@ extension Connection {
     /// to be read after a write has failed, and is worth more than `EPIPE`.
     private func readLastWords() {
         guard case .open = phase, case .on = reading, case .sending = peer else { return }
-        if (stream?.readMore(atMost: Self.inputLimit) ?? 0) > 0 { tell(.readable) }
+        let count = stream?.readMore(atMost: Self.inputLimit - inputCount) ?? 0
+        if count > 0 { tell(.readable) }
     }
 
     /// sendfile(2) took nothing, which libevent takes for an end. Once is chance; twice without an

@@ -58,7 +58,7 @@ import Glibc
     }
 
     /// Octets that may wait in the input before the socket isn't read any more. One turn reads up
-    /// to this much; a client whose octets nobody takes costs at most this plus one segment.
+    /// to this much; a client whose octets nobody takes costs at most this and 4 KiB.
     public static let inputLimit = 64 * 1024
     /// libevent reads 4,096 octets at a time: so many mean that more may wait.
     static let singleRead = 4096
@@ -157,8 +157,8 @@ import Glibc
         return try body(&input)
     }
 
-    /// Reads no more from the socket and tells of nothing readable, until ``resumeReading()``. Only
-    /// the peer's closing stays untold meanwhile; a failure to write is told.
+    /// Reads no more from the socket and tells of nothing readable, until ``resumeReading()``. That
+    /// the peer has closed stays unknown meanwhile; a failure to write is told.
     public func pauseReading() {
         if case .on = reading { stream?.disableReading() }
         reading = .paused

@@ -48,10 +48,6 @@ enum Socket {
         unsafe SocketAddress.filled { unsafe getsockname(descriptor, $0, $1) }.address
     }
 
-    static func remoteAddress(_ descriptor: Int32) -> SocketAddress? {
-        unsafe SocketAddress.filled { unsafe getpeername(descriptor, $0, $1) }.address
-    }
-
     /// One attempt to send, without waiting and without SIGPIPE. What doesn't fit is lost.
     static func sendOnce(_ octets: [UInt8], on descriptor: Int32) {
         let flags = Int32(MSG_DONTWAIT | MSG_NOSIGNAL)

@@ -39,6 +39,8 @@ public struct SocketAddress: Hashable, Sendable {
     /// Reads `127.0.0.1:25`, `[::1]:25`, `[fe80::1%eth0]:25`, or a path that begins with `/` or
     /// `./`. Nil for anything else; names aren't looked up.
     public init?(_ text: String) {
+        // C would see the text before it only.
+        guard !text.utf8.contains(0) else { return nil }
         if text.hasPrefix("/") || text.hasPrefix("./") {
             self.init(unixPath: text)
             return

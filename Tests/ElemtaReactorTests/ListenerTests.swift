@@ -46,6 +46,22 @@ import Testing
         withExtendedLifetime(peers) {}
     }
 
+    @Test("a listener may be released by what it accepted")
+    func releaseInsideCallback() throws {
+        let test = try TestLoop()
+        var listener: Listener?
+        weak var watched: Listener?
+        listener = try test.listener { _ in
+            listener = nil
+            test.loop.stop()
+        }
+        watched = listener
+        let peer = try Peer(connectedTo: try #require(listener).boundAddress)
+        test.run("accepted")
+        #expect(watched == nil)
+        #expect(peer.receiveAll().isEmpty)
+    }
+
     @Test("a socket that is refused gets the text and its end")
     func refuses() throws {
         let test = try TestLoop()

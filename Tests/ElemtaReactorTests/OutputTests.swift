@@ -114,6 +114,21 @@ import Testing
         #expect(connection.remoteAddress == listener.boundAddress)
     }
 
+    @Test("what a server said before it reset the connection is delivered before the failure")
+    func lastWordsAreDelivered() throws {
+        let test = try TestLoop()
+        let recorder = Recorder()
+        let (connection, peer) = try test.pair(recorder)
+        recorder.then = { _, event in if case .failed = event { test.loop.stop() } }
+        connection.write([UInt8](repeating: 0x78, count: 8_000_000))
+        test.turn(2)
+        peer.send("550 5.7.1 no")
+        peer.reset()
+        test.run("failed")
+        #expect(recorder.text == "550 5.7.1 no")
+        #expect(recorder.events.first == "readable")
+    }
+
     @Test("a port where nobody listens is a failure of that connection")
     func refused() throws {
         let test = try TestLoop()
