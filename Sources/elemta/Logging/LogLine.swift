@@ -1,0 +1,71 @@
+import ElemtaSMTP
+import Glibc
+import Logging
+
+/// One log line: `2026-01-31T12:00:00.123Z info message_accepted id=... key=value`.
+///
+/// Values are escaped, so that nothing a client sent can end a line or pass for another field.
+enum LogLine {
+    static func append(_ entry: LogWriter.Entry, to text: inout [UInt8]) {
+        appendTime(entry.time, to: &text)
+        text.append(UInt8(ascii: " "))
+        text.append(contentsOf: entry.level.rawValue.utf8)
+        text.append(UInt8(ascii: " "))
+        text.append(contentsOf: entry.event.description.utf8)
+        for (key, value) in (entry.metadata ?? [:]).sorted(by: { $0.key < $1.key }) {
+            text.append(UInt8(ascii: " "))
+            text.append(contentsOf: key.utf8)
+            text.append(UInt8(ascii: "="))
+            appendValue(value.description, to: &text)
+        }
+        text.append(UInt8(ascii: "\n"))
+    }
+
+    /// Bare when it can't be mistaken, else in quotes with `\"`, `\\` and `\xHH`.
+    private static func appendValue(_ value: String, to text: inout [UInt8]) {
+        let isPlain = value.utf8.allSatisfy { octet in
+            octet > 0x20 && octet < 0x7F && octet != quote && octet != backslash
+                && octet != UInt8(ascii: "=")
+        }
+        if isPlain && !value.isEmpty {
+            text.append(contentsOf: value.utf8)
+            return
+        }
+        text.append(quote)
+        for scalar in value.unicodeScalars {
+            if scalar == "\"" || scalar == "\\" { text.append(backslash) }
+            for octet in UTF8.encode(scalar).map(Array.init) ?? [] {
+                if isHarmless(scalar) {
+                    text.append(octet)
+                } else {
+                    text.append(contentsOf: [backslash, UInt8(ascii: "x")])
+                    text.append(hexDigit(octet >> 4))
+                    text.append(hexDigit(octet & 0xF))
+                }
+            }
+        }
+        text.append(quote)
+    }
+
+    /// False for what acts on a terminal, ends a line, or turns the direction of reading.
+    private static func isHarmless(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar.properties.generalCategory {
+        case .control, .format, .lineSeparator, .paragraphSeparator: false
+        default: true
+        }
+    }
+
+    private static let quote = UInt8(ascii: "\"")
+    private static let backslash = UInt8(ascii: "\\")
+
+    private static func hexDigit(_ value: UInt8) -> UInt8 {
+        value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10
+    }
+
+    private static func appendTime(_ time: timespec, to text: inout [UInt8]) {
+        text.append(contentsOf: UnixTime(seconds: Int64(time.tv_sec)).rfc3339.utf8.prefix(19))
+        let milliseconds = String(time.tv_nsec / 1_000_000)
+        text.append(contentsOf: ".\(String(repeating: "0", count: 3 - milliseconds.count))".utf8)
+        text.append(contentsOf: "\(milliseconds)Z".utf8)
+    }
+}

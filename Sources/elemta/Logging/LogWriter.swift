@@ -1,0 +1,157 @@
+import ElemtaThreads
+import Glibc
+import Logging
+import Synchronization
+
+/// The thread that formats and writes log lines, so that no other thread ever waits for a disk or
+/// a terminal.
+///
+/// The buffer is bounded: when it is full, lines are dropped (debug lines at half of it) and the
+/// next line that gets through says how many.
+final class LogWriter: Sendable {
+    /// One event as it was logged; turned into text on the writer's thread.
+    struct Entry: Sendable {
+        let time: timespec
+        let level: Logger.Level
+        let event: Logger.Message
+        let metadata: Logger.Metadata?
+    }
+
+    private enum Order: Sendable {
+        case line(Entry)
+        case reopen
+    }
+
+    /// Lines that may wait; about 10 MB of them at worst.
+    private static let capacity = 20_000
+
+    private let inbox = Inbox<Order>()
+    private let waiting = Atomic<Int>(0)
+    private let dropped = Atomic<Int>(0)
+    private let thread = Mutex<NamedThread?>(nil)
+
+    /// Starts writing to standard output and, unless `file` is empty, to that file as well.
+    ///
+    /// - Throws: `LogFileError` when the file can't be opened, `ThreadError` when no thread starts.
+    init(file path: String) throws {
+        var file = LogFile(path: path)
+        try file.open()
+        let opened = file
+        let thread = try NamedThread("elemta-log") { [self] in run(file: opened) }
+        self.thread.withLock { $0 = thread }
+    }
+
+    /// Queues one line. Never blocks.
+    func log(_ entry: Entry) {
+        let limit = entry.level <= .debug ? Self.capacity / 2 : Self.capacity
+        guard waiting.load(ordering: .relaxed) < limit else {
+            dropped.add(1, ordering: .relaxed)
+            return
+        }
+        waiting.add(1, ordering: .relaxed)
+        inbox.post(.line(entry))
+    }
+
+    /// Opens the file anew, after logrotate moved it.
+    func reopen() {
+        inbox.post(.reopen)
+    }
+
+    /// Writes what waits and ends the thread.
+    func stop() {
+        inbox.close()
+        thread.withLock { $0.take() }?.join()
+    }
+
+    private func run(file initial: LogFile) {
+        var file = initial
+        defer { file.close() }
+        while case .elements(let orders) = inbox.take() {
+            var text: [UInt8] = []
+            var lines = 0
+            for order in orders {
+                switch order {
+                case .line(let entry):
+                    LogLine.append(entry, to: &text)
+                    lines += 1
+                case .reopen:
+                    file.write(text)
+                    text.removeAll(keepingCapacity: true)
+                    file.reopen()
+                }
+            }
+            waiting.subtract(lines, ordering: .relaxed)
+            let lost = dropped.exchange(0, ordering: .relaxed)
+            if lost > 0 {
+                var now = timespec()
+                unsafe clock_gettime(CLOCK_REALTIME, &now)
+                let entry = Entry(
+                    time: now, level: .warning, event: "log_lines_dropped",
+                    metadata: ["count": "\(lost)"])
+                LogLine.append(entry, to: &text)
+            }
+            file.write(text)
+        }
+    }
+}
+
+/// The log cannot be written where the configuration says.
+struct LogFileError: Error, CustomStringConvertible {
+    let path: String
+    let reason: String
+
+    var description: String { "logging.file: cannot open \(path): \(reason)" }
+}
+
+/// Standard output and, beside it, the file of `logging.file`.
+private struct LogFile {
+    let path: String
+    private var descriptor: Int32 = -1
+
+    init(path: String) {
+        self.path = path
+    }
+
+    mutating func open() throws(LogFileError) {
+        guard !path.isEmpty else { return }
+        createDirectory()
+        descriptor = unsafe Glibc.open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o640)
+        guard descriptor >= 0 else { throw LogFileError(path: path, reason: lastErrorText()) }
+    }
+
+    /// On failure the old file stays open: a line in the wrong place beats a lost one.
+    mutating func reopen() {
+        let previous = descriptor
+        do {
+            try open()
+            if previous >= 0 { Glibc.close(previous) }
+        } catch {
+            descriptor = previous
+        }
+    }
+
+    mutating func close() {
+        if descriptor >= 0 { Glibc.close(descriptor) }
+        descriptor = -1
+    }
+
+    func write(_ octets: [UInt8]) {
+        guard !octets.isEmpty else { return }
+        Descriptors.writeAll(octets, to: Descriptors.standardOutput)
+        if descriptor >= 0 { Descriptors.writeAll(octets, to: descriptor) }
+    }
+
+    private func createDirectory() {
+        let parts = path.split(separator: "/", omittingEmptySubsequences: false).dropLast()
+        let directory = parts.joined(separator: "/")
+        guard !directory.isEmpty else { return }
+        unsafe mkdir(directory, 0o750)
+    }
+}
+
+/// What `errno` says, in words.
+func lastErrorText(_ code: Int32 = errno) -> String {
+    // Safe because strerror's text is copied before anyone else can call it on this thread.
+    guard let text = unsafe strerror(code) else { return "error \(code)" }
+    return unsafe String(cString: text)
+}
