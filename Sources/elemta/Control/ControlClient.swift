@@ -1,0 +1,89 @@
+import Glibc
+
+/// The command line's end of the control socket: connects, asks, copies the answer out. Blocking.
+enum ControlClient {
+    enum Outcome: Equatable {
+        /// Nobody listens there: the server isn't running.
+        case noServer
+        case finished(status: Int32)
+        /// The server went away in the middle, or isn't one of ours.
+        case broken
+    }
+
+    /// Longest path of `sockaddr_un` without its NUL (unix(7)).
+    private static let longestPath = 107
+
+    /// Sends `words` to the server whose queue is `queueDirectory`, and writes what it answers to
+    /// standard output and standard error.
+    static func ask(_ words: [String], queueDirectory: String) -> Outcome {
+        let descriptor = connect(to: queueDirectory)
+        guard descriptor >= 0 else { return .noServer }
+        defer { close(descriptor) }
+        guard Descriptors.writeAll(ControlFrame.request(words), to: descriptor) else {
+            return .broken
+        }
+        var waiting: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 64 * 1024)
+        while true {
+            let count = Descriptors.read(descriptor, into: &buffer)
+            guard count > 0 else { return .broken }
+            waiting.append(contentsOf: buffer[..<count])
+            if let outcome = consume(&waiting) { return outcome }
+        }
+    }
+
+    /// Copies the whole frames out; an outcome once the last one was there.
+    private static func consume(_ waiting: inout [UInt8]) -> Outcome? {
+        var rest = waiting[...]
+        defer { waiting = Array(rest) }
+        while true {
+            switch ControlFrame.parse(rest) {
+            case .incomplete: return nil
+            case .invalid: return .broken
+            case .frame(let frame, let count):
+                rest = rest.dropFirst(count)
+                switch frame {
+                case .output(let octets):
+                    guard Descriptors.writeAll(octets, to: STDOUT_FILENO) else {
+                        return .finished(status: 0)
+                    }
+                case .complaint(let octets): Descriptors.writeAll(octets, to: STDERR_FILENO)
+                case .exit(let status): return .finished(status: Int32(status))
+                }
+            }
+        }
+    }
+
+    /// A connected socket, or -1.
+    private static func connect(to queueDirectory: String) -> Int32 {
+        let path = "\(queueDirectory)/control.sock"
+        guard path.utf8.count > longestPath else { return connect(path: path) }
+        // A path that doesn't fit is reached through its directory's descriptor.
+        let directory = unsafe open(queueDirectory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard directory >= 0 else { return -1 }
+        defer { close(directory) }
+        return connect(path: "/proc/self/fd/\(directory)/control.sock")
+    }
+
+    private static func connect(path: String) -> Int32 {
+        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        guard descriptor >= 0 else { return -1 }
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        // Safe because `connect(to:)` saw to it that the path and its NUL fit.
+        unsafe withUnsafeMutableBytes(of: &address.sun_path) { target in
+            unsafe target.copyBytes(from: path.utf8.prefix(longestPath))
+        }
+        let code = unsafe withUnsafePointer(to: &address) { pointer in
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                unsafe Glibc.connect(
+                    descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        guard code == 0 else {
+            close(descriptor)
+            return -1
+        }
+        return descriptor
+    }
+}

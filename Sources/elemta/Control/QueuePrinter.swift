@@ -1,0 +1,151 @@
+import ElemtaQueue
+import ElemtaSMTP
+
+/// How messages are printed: a table for people, a JSON object a line for programs.
+struct QueuePrinter {
+    let form: QueueRequest.Form
+
+    var heading: [UInt8] {
+        guard form == .table else { return [] }
+        return line(["ID", "STATE", "ARRIVED", "OCTETS", "RCPTS", "FROM", "TO", "REASON"])
+    }
+
+    func line(_ message: MessageSummary) -> [UInt8] {
+        let recipient = message.recipient.map { "\($0)" } ?? ""
+        guard form == .table else {
+            var object = JSONObject()
+            object.add("id", "\(message.id)")
+            object.add("state", message.state.rawValue)
+            object.add("arrival", message.arrival.rfc3339)
+            object.add("octets", Int(clamping: message.octets))
+            object.add("from", "\(message.reversePath)")
+            object.add("to", recipient)
+            object.add("recipients", message.recipientCount)
+            object.add("pending", message.pendingCount)
+            object.add("next_attempt", message.nextAttempt?.rfc3339)
+            object.add("reason", message.reason.map(describe))
+            return object.line
+        }
+        return line([
+            "\(message.id)", message.state.rawValue, message.arrival.rfc3339,
+            "\(message.octets)", "\(message.pendingCount)/\(message.recipientCount)",
+            "\(message.reversePath)", recipient, message.reason.map(describe) ?? "",
+        ])
+    }
+
+    func message(_ envelope: Envelope) -> [UInt8] {
+        form == .table ? describe(envelope) : object(envelope).line
+    }
+
+    func statistics(_ statistics: SpoolStatistics) -> [UInt8] {
+        let figures: [(String, Int)] = [
+            ("messages", statistics.messages), ("octets", Int(clamping: statistics.octets)),
+            ("outstanding", statistics.outstanding), ("held", statistics.held),
+            ("failed", statistics.failed), ("file_octets", Int(clamping: statistics.fileOctets)),
+        ]
+        guard form == .table else {
+            var object = JSONObject()
+            for (name, figure) in figures { object.add(name, figure) }
+            return object.line
+        }
+        return figures.flatMap { Array("\(padded($0.0, 12)) \($0.1)\n".utf8) }
+    }
+
+    private func describe(_ envelope: Envelope) -> [UInt8] {
+        var text = """
+            id          \(envelope.id)
+            arrived     \(envelope.arrival.rfc3339)
+            from        \(printable("\(envelope.reversePath)"))
+            client      \(envelope.client.address.map { "\($0)" } ?? "local") \
+            \(printable(String(decoding: envelope.client.heloName, as: UTF8.self))) \
+            \(envelope.client.protocolName)
+            octets      \(envelope.contentOctets)
+            held        \(envelope.isHeld ? "yes" : "no")
+
+            """
+        for recipient in envelope.recipients {
+            text += "to          \(printable("\(recipient.path)")) \(describe(recipient.state))\n"
+        }
+        for attempt in envelope.attempts {
+            text += "attempt     \(attempt.time.rfc3339) \(printable(attempt.destination)) "
+            text += "delivered \(attempt.delivered) deferred \(attempt.deferred) "
+            text += "failed \(attempt.failed): \(describe(attempt.status))\n"
+        }
+        return Array(text.utf8)
+    }
+
+    private func object(_ envelope: Envelope) -> JSONObject {
+        var object = JSONObject()
+        object.add("id", "\(envelope.id)")
+        object.add("arrival", envelope.arrival.rfc3339)
+        object.add("from", "\(envelope.reversePath)")
+        object.add("client", envelope.client.address.map { "\($0)" })
+        object.add("helo", String(decoding: envelope.client.heloName, as: UTF8.self))
+        object.add("protocol", envelope.client.protocolName)
+        object.add("octets", Int(clamping: envelope.contentOctets))
+        object.add("held", envelope.isHeld)
+        object.add(
+            "recipients",
+            envelope.recipients.map { recipient in
+                var object = JSONObject()
+                object.add("to", "\(recipient.path)")
+                object.add("state", describe(recipient.state))
+                return object
+            })
+        object.add(
+            "attempts",
+            envelope.attempts.map { attempt in
+                var object = JSONObject()
+                object.add("time", attempt.time.rfc3339)
+                object.add("destination", attempt.destination)
+                object.add("delivered", Int(attempt.delivered))
+                object.add("deferred", Int(attempt.deferred))
+                object.add("failed", Int(attempt.failed))
+                object.add("reason", describe(attempt.status))
+                return object
+            })
+        return object
+    }
+
+    private func describe(_ state: RecipientState) -> String {
+        switch state {
+        case .pending(let attempts, let next, let reason):
+            let due = next.map { "next \($0.rfc3339)" } ?? "due now"
+            return "pending, attempts \(attempts), \(due)"
+                + (reason.map { ": " + describe($0) } ?? "")
+        case .delivered(let status): return "delivered: \(describe(status))"
+        case .failed(let status): return "failed: \(describe(status))"
+        }
+    }
+
+    private func describe(_ status: DeliveryStatus) -> String {
+        var words: [String] = []
+        if !status.nextHop.isEmpty { words.append("\(status.nextHop):") }
+        if status.code > 0 { words.append("\(status.code)") }
+        if let enhanced = status.enhancedStatus { words.append("\(enhanced)") }
+        words.append(String(decoding: status.text, as: UTF8.self))
+        return printable(words.joined(separator: " "))
+    }
+
+    private func line(_ columns: [String]) -> [UInt8] {
+        let widths = [13, 8, 20, 9, 7, 24, 24, 0]
+        let cells = zip(columns, widths).map { padded(printable($0), $1) }
+        return Array((cells.joined(separator: " ") + "\n").utf8)
+    }
+
+    private func padded(_ text: String, _ width: Int) -> String {
+        text + String(repeating: " ", count: max(0, width - text.count))
+    }
+
+    /// What a client or a next hop said must not act on the operator's terminal.
+    private func printable(_ text: String) -> String {
+        var printable = ""
+        for scalar in text.unicodeScalars {
+            switch scalar.properties.generalCategory {
+            case .control, .format, .lineSeparator, .paragraphSeparator: printable += "?"
+            default: printable.unicodeScalars.append(scalar)
+            }
+        }
+        return printable
+    }
+}
