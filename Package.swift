@@ -81,5 +81,11 @@ let package = Package(
             of: "ElemtaDelivery",
             ["ElemtaQueue", "ElemtaReactor", "ElemtaSMTP", "ElemtaThreads"]),
         tests(of: "ElemtaConfiguration"),
+        tests(
+            of: "elemta",
+            [
+                "ElemtaConfiguration", "ElemtaQueue", "ElemtaSMTP",
+                .product(name: "Logging", package: "swift-log"),
+            ]),
     ]
 )

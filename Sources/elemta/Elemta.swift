@@ -1,5 +1,48 @@
 import ArgumentParser
 
+/// The command line of design section 7.
 @main struct Elemta: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "An SMTP server.", version: "0.1.0")
+    static let version = "0.1.0"
+
+    static let configuration = CommandConfiguration(
+        commandName: "elemta",
+        abstract: "An SMTP server and mail transfer agent for very many connections.",
+        discussion: """
+            Without a subcommand the server starts in the foreground. 250 means on disk: a message \
+            that was accepted survives a crash of the process and of the machine.
+            """,
+        version: "elemta \(version)",
+        subcommands: [
+            ServerCommand.self, CheckCommand.self, QueueCommand.self, VersionCommand.self,
+        ],
+        defaultSubcommand: ServerCommand.self)
+}
+
+struct VersionCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "version", abstract: "Print the version.")
+
+    func run() {
+        print("elemta \(Elemta.version)")
+    }
+}
+
+/// Exit statuses of sysexits(3), which service managers and scripts understand.
+enum ExitStatus: UInt8, Sendable {
+    case success = 0
+    /// Some of what was asked for could not be done.
+    case failure = 1
+    /// A message or a file isn't there.
+    case noInput = 66
+    /// The service isn't there.
+    case unavailable = 69
+    /// The system refuses: no descriptor, no thread, no permission to bind.
+    case systemError = 71
+    /// Try again later: somebody else holds the queue.
+    case temporaryFailure = 75
+    /// The configuration can't be used.
+    case configuration = 78
+
+    /// As a command throws it.
+    var code: ExitCode { ExitCode(Int32(rawValue)) }
 }

@@ -1,0 +1,74 @@
+import ArgumentParser
+import ElemtaConfiguration
+import ElemtaQueue
+import Logging
+
+struct ServerCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "server",
+        abstract: "Run the server in the foreground (the default).",
+        discussion: """
+            One log line `ready` names the addresses once clients are served. SIGTERM and SIGINT \
+            let running transactions finish, then stop; a second one stops at once. SIGHUP opens \
+            the log file anew.
+            """)
+
+    @OptionGroup var options: ConfigurationOptions
+
+    @Option(
+        help: ArgumentHelp(
+            "Listen on this address only, whatever the configuration says.",
+            discussion: "\":2525\" is all addresses; \"127.0.0.1:2525\"; \"[::1]:2525\".",
+            valueName: "address"))
+    var listen: String?
+
+    @Flag(help: "Development mode: messages are shown, not delivered (dev_mode).")
+    var dev = false
+
+    func run() throws {
+        var overrides: [Configuration.Override] = []
+        if let listen {
+            overrides.append(.init(key: "listen_addr", value: listen, option: "--listen"))
+        }
+        if dev { overrides.append(.init(key: "dev_mode", value: "true", option: "--dev")) }
+        let loaded = try options.load(overrides: overrides)
+        let writer: LogWriter
+        do {
+            writer = try LogWriter(file: loaded.configuration.logging.file ?? "")
+        } catch {
+            complain("\(error)")
+            throw ExitStatus.systemError.code
+        }
+        defer { writer.stop() }
+        let log = Logger(label: "elemta") { _ in
+            WriterLogHandler(writer: writer, logLevel: loaded.configuration.logging.swiftLogLevel)
+        }
+        log.notice(
+            "starting",
+            metadata: ["version": "\(Elemta.version)", "configuration": "\(loaded.source)"])
+        do {
+            let server = try Server(loaded.configuration, log: log, logWriter: writer)
+            try server.run()
+        } catch let error as SpoolError {
+            log.critical("cannot_start", metadata: ["error": "\(error)"])
+            complain("\(error)")
+            if case .held = error { throw ExitStatus.temporaryFailure.code }
+            throw ExitStatus.unavailable.code
+        } catch {
+            log.critical("cannot_start", metadata: ["error": "\(error)"])
+            complain("\(error)")
+            throw ExitStatus.systemError.code
+        }
+    }
+}
+
+extension Configuration.Logging {
+    var swiftLogLevel: Logger.Level {
+        switch level {
+        case .debug: .debug
+        case .info: .info
+        case .warning: .warning
+        case .error: .error
+        }
+    }
+}

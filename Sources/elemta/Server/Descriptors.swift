@@ -1,0 +1,56 @@
+import Glibc
+
+/// Blocking I/O on descriptors, for threads that may block and for the command line.
+enum Descriptors {
+    static let standardOutput = STDOUT_FILENO
+    static let standardError = STDERR_FILENO
+
+    /// Writes everything; false when the other side is gone or the disk is full.
+    @discardableResult
+    static func writeAll(_ octets: [UInt8], to descriptor: Int32) -> Bool {
+        var written = 0
+        while written < octets.count {
+            // Safe because the buffer is used inside the closure only, from `written` to its end.
+            let count = unsafe octets.withUnsafeBytes { buffer in
+                unsafe write(
+                    descriptor, buffer.baseAddress?.advanced(by: written), buffer.count - written)
+            }
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else { return false }
+            written += count
+        }
+        return true
+    }
+
+    /// Hands `count` octets of a file, from `offset` on, to `body` in pieces, until it returns
+    /// false. False when the file can't be read that far.
+    static func forEachPiece(
+        of path: String, from offset: Int, count: Int, _ body: ([UInt8]) -> Bool
+    ) -> Bool {
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return false }
+        defer { close(descriptor) }
+        guard lseek(descriptor, offset, SEEK_SET) == offset else { return false }
+        var rest = count
+        var buffer = [UInt8](repeating: 0, count: 64 * 1024)
+        while rest > 0 {
+            let length = read(descriptor, into: &buffer)
+            guard length > 0 else { return false }
+            guard body(Array(buffer.prefix(min(length, rest)))) else { return true }
+            rest -= length
+        }
+        return true
+    }
+
+    /// Reads what is there into `buffer`; 0 at the end, -1 on an error.
+    static func read(_ descriptor: Int32, into buffer: inout [UInt8]) -> Int {
+        // Safe because at most `buffer.count` octets are written into `buffer`.
+        unsafe buffer.withUnsafeMutableBytes { bytes in
+            while true {
+                let count = unsafe Glibc.read(descriptor, bytes.baseAddress, bytes.count)
+                if count < 0 && errno == EINTR { continue }
+                return count
+            }
+        }
+    }
+}

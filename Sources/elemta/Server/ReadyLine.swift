@@ -1,0 +1,19 @@
+import ElemtaConfiguration
+import ElemtaReactor
+import Logging
+
+/// What an operator wants to know in the first second: the fields of the `ready` line.
+enum ReadyLine {
+    static func metadata(of server: Server) -> Logger.Metadata {
+        let addresses = server.listeners.map { "\($0.boundAddress)" }.joined(separator: ",")
+        let domains = server.configuration.localDomains.map(\.description).joined(separator: ",")
+        return [
+            "listeners": "\(addresses)",
+            "hostname": "\(server.configuration.hostname)",
+            "queue": "\(server.configuration.queueDir)",
+            "may_relay": "\(server.relays)",
+            "local_domains": "\(domains)",
+            "max_connections": "\(server.limits.maximum)",
+        ]
+    }
+}

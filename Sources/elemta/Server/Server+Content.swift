@@ -1,0 +1,114 @@
+import ElemtaConfiguration
+import ElemtaQueue
+import ElemtaReactor
+import ElemtaSMTP
+import Logging
+
+/// What the server says to a session's questions, and the way of content to the spool.
+extension Server {
+    /// MAIL: is there room for one more message?
+    func verdictOnSender() -> Verdict {
+        if isDraining { return .refuse(.shuttingDown) }
+        return !budget.isExhausted && spool.hasRoom ? .accept : .refuse(.insufficientStorage)
+    }
+
+    /// RCPT: relaying, and room for a longer envelope.
+    func verdict(on recipient: ForwardPath, from client: IPAddress) -> Verdict {
+        guard policy.accepts(recipient, from: client) else { return .refuse(.relayingDenied) }
+        return budget.isExhausted ? .refuse(.insufficientStorage) : .accept
+    }
+
+    /// DATA or the first BDAT: names the message and begins its content with the trace field
+    /// (RFC 5321 4.4). Nil when memory is short.
+    func beginContent(
+        _ transaction: MailTransaction, trace: ClientTrace, for session: Session
+    ) -> IncomingContent? {
+        guard !budget.isExhausted, let pipe else { return nil }
+        let id = spool.ids.next()
+        let now = SystemClock.now
+        let name = session.id
+        let content = IncomingContent(
+            id: id, pool: files, spillThreshold: configuration.limits.spillThreshold,
+            makeFile: { [spool] in
+                SpillFile(
+                    spool.contentFile(
+                        for: Envelope(
+                            id: id, arrival: now, client: trace, transaction: transaction,
+                            summary: ContentSummary())))
+            },
+            completed: { result in pipe.post(.spilled(name, id, result)) })
+        content.append(
+            ReceivedField.octets(
+                heloName: trace.heloName, address: session.client, hostname: parameters.hostname,
+                protocolName: trace.protocolName, id: "\(id)",
+                recipient: transaction.recipients.count == 1
+                    ? transaction.recipients.first?.path : nil,
+                time: now))
+        return content
+    }
+
+    /// `<Postmaster>` without a domain (RFC 5321 4.5.1) is somebody from here on.
+    func addressed(_ transaction: MailTransaction) -> MailTransaction {
+        guard transaction.recipients.contains(where: { $0.path == .postmaster }),
+            let postmaster
+        else { return transaction }
+        var addressed = transaction
+        addressed.recipients = transaction.recipients.map { recipient in
+            guard recipient.path == .postmaster else { return recipient }
+            return AcceptedRecipient(
+                path: .mailbox(postmaster), notify: recipient.notify,
+                originalRecipient: recipient.originalRecipient)
+        }
+        return addressed
+    }
+
+    /// A message is on disk, for the log.
+    func accepted(_ envelope: Envelope, from session: Session) {
+        log.info(
+            "message_accepted",
+            metadata: [
+                "id": "\(envelope.id)", "client": "\(session.client)",
+                "session": "\(session.id.token)", "from": "\(envelope.reversePath)",
+                "recipients": "\(envelope.recipients.count)",
+                "octets": "\(envelope.summary.octetCount)",
+                "protocol": "\(envelope.client.protocolName)",
+            ])
+    }
+
+    /// A refusal, for the log; what the client said isn't in it.
+    func replied(_ reply: Reply, to session: Session) {
+        log.debug(
+            "command_rejected",
+            metadata: [
+                "client": "\(session.client)", "session": "\(session.id.token)",
+                "reply": "\(reply)",
+            ])
+    }
+
+    /// Hands a complete message to the spool; `acknowledged(_:)` follows after its commit.
+    func submit(_ envelope: Envelope, _ content: SubmittedContent, for session: ConnectionID) {
+        spool.accept(Submission(token: session.token, envelope: envelope, content: content))
+    }
+
+    /// The ack instant: what is answered 250 here was committed before.
+    func acknowledged(_ acknowledgement: Acknowledgement) {
+        let session = sessions[ConnectionID(token: acknowledgement.token)]
+        switch acknowledgement.result {
+        case .success(let id): session?.committed(.accepted(id: id.octets))
+        case .failure(let error):
+            log.error("spool_refused", metadata: ["error": "\(error)"])
+            session?.committed(.refuse(.insufficientStorage))
+        }
+    }
+}
+
+extension ConnectionID {
+    /// As the spool carries it through a commit.
+    var token: UInt64 { UInt64(generation) << 32 | UInt64(slot) }
+
+    init(token: UInt64) {
+        self.init(
+            slot: UInt32(truncatingIfNeeded: token),
+            generation: UInt32(truncatingIfNeeded: token >> 32))
+    }
+}

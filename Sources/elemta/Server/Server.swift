@@ -1,0 +1,140 @@
+import ElemtaConfiguration
+import ElemtaDelivery
+import ElemtaQueue
+import ElemtaReactor
+import ElemtaSMTP
+import Glibc
+import Logging
+
+/// The server: wires the rooms together and holds what all sessions share. Reactor thread only.
+final class Server {
+    /// What other threads tell the reactor thread.
+    enum Notice: Sendable {
+        /// A batch was committed, or failed: one notice for all its messages.
+        case acknowledged([Acknowledgement])
+        /// A content file has taken, or lost, what it was given.
+        case spilled(ConnectionID, MessageID, SpillResult)
+    }
+
+    /// How far the server is from serving to gone.
+    enum Phase {
+        case starting
+        case serving
+        /// SIGTERM came: nobody new, running transactions may finish until the timer fires.
+        case draining(LoopTimer)
+        case stopped
+    }
+
+    /// What deliveries get to reach their message's end; what doesn't is tried again by the next
+    /// server.
+    private static let deliveryGrace = Duration.seconds(5)
+
+    let configuration: Configuration
+    let log: Logger
+    let loop: EventLoop
+    let relays: HostNetworks.Relays
+    let policy: RelayPolicy
+    let spool: Spool
+    let files: FilesPool
+    let parameters: ServerParameters
+    let timeouts: SessionTimeouts
+    /// Who gets mail for `<Postmaster>`.
+    let postmaster: Mailbox?
+    let sessions = ConnectionTable<Session>()
+    let delivery: DeliveryService
+    var budget: MemoryBudget
+    var limits: ConnectionLimits
+    var phase = Phase.starting
+    var listeners: [Listener] = []
+    var control: ControlEndpoint?
+    /// Released last: while it lives other threads find the loop.
+    var pipe: EventPipe<Notice>?
+    private var timers: [LoopTimer] = []
+    private var signals: [SignalWatch] = []
+    private let logWriter: LogWriter
+
+    /// Opens the queue and starts the pools. Throws what keeps the server from starting:
+    /// `SpoolError`, `ReactorError`, `DeliveryError`, `ThreadError`.
+    init(_ configuration: Configuration, log: Logger, logWriter: LogWriter) throws {
+        self.configuration = configuration
+        self.log = log
+        self.logWriter = logWriter
+        loop = try EventLoop()
+        let descriptors = DescriptorLimit.raise()
+        limits = ConnectionLimits(
+            maximum: configuration.limits.maxConnections,
+            perAddress: configuration.limits.maxConnectionsPerIP,
+            outbound: configuration.delivery.maxConnections, descriptors: descriptors.soft)
+        budget = MemoryBudget(limit: configuration.limits.memory)
+        relays =
+            configuration.allowedRelays.map { HostNetworks.Relays(subnets: $0) }
+            ?? HostNetworks.defaultRelays()
+        policy = RelayPolicy(localDomains: configuration.localDomains, relays: relays)
+        parameters = ServerParameters(configuration)
+        timeouts = SessionTimeouts(configuration.limits)
+        postmaster =
+            configuration.postmaster
+            ?? Mailbox(localPart: "postmaster".utf8, domain: configuration.hostname)
+        spool = try Spool.open(
+            SpoolOptions(configuration) { SpoolLog.write($0, to: log) })
+        files = try FilesPool()
+        delivery = DeliveryService(DeliverySettings(configuration)) { event in
+            DeliveryLog.write(event, to: log)
+        }
+    }
+
+    /// Binds, serves until a signal ends it, and cleans up. Throws when an address can't be bound
+    /// or a thread can't be started; nobody was answered then.
+    func run() throws {
+        let pipe = try EventPipe<Notice>(loop: loop) { [unowned self] notices in
+            for notice in notices { take(notice) }
+        }
+        self.pipe = pipe
+        listeners = try bind()
+        control = try ControlEndpoint(
+            loop: loop, path: "\(configuration.queueDir)/control.sock", spool: spool, log: log)
+        try delivery.start(spool: spool)
+        try spool.start(
+            acknowledge: { batch in pipe.post(.acknowledged(batch)) }, dispatch: delivery)
+        watchSignals()
+        timers.append(
+            sessions.sweepEverySecond(on: loop) { _, session in session.deadlinePassed() })
+        phase = .serving
+        log.notice("ready", metadata: ReadyLine.metadata(of: self))
+        loop.run()
+        cleanUp()
+    }
+
+    private func take(_ notice: Notice) {
+        switch notice {
+        case .acknowledged(let batch):
+            for acknowledgement in batch { acknowledged(acknowledgement) }
+        case .spilled(let session, let message, let result):
+            sessions[session]?.contentWasSpilled(message, result)
+        }
+    }
+
+    private func watchSignals() {
+        signals = [
+            loop.onSignal(SIGTERM) { [unowned self] in shutDown() },
+            loop.onSignal(SIGINT) { [unowned self] in shutDown() },
+            loop.onSignal(SIGHUP) { [unowned self] in
+                logWriter.reopen()
+                log.notice("log_reopened")
+            },
+        ]
+    }
+
+    /// After the loop: deliveries stop at their next message boundary and tell the spool, which
+    /// commits what it has before it closes.
+    private func cleanUp() {
+        phase = .stopped
+        timers = []
+        signals = []
+        control = nil
+        delivery.stop(grace: Self.deliveryGrace)
+        files.stop()
+        spool.stop()
+        log.notice("stopped")
+    }
+}

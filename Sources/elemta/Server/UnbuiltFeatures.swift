@@ -1,0 +1,78 @@
+import ElemtaConfiguration
+
+/// Keys that the configuration knows and this version can't honour yet.
+///
+/// A server that ignored `auth.required` or `tls: implicit` would be an open one; so whoever
+/// switches such a feature on is told before anything listens. Defaults never count.
+enum UnbuiltFeatures {
+    /// One sentence per key that is set and isn't built; empty when everything asked for works.
+    static func complaints(about configuration: Configuration) -> [String] {
+        let keys =
+            listenerKeys(configuration) + securityKeys(configuration) + deliveryKeys(configuration)
+            + limitKeys(configuration) + operationKeys(configuration)
+        return keys.map { "\($0) is set, but this version of elemta can't do that yet" }
+    }
+
+    private static func listenerKeys(_ configuration: Configuration) -> [String] {
+        configuration.listeners.enumerated().flatMap { index, listener in
+            selected([
+                ("listeners[\(index)].auth_required", listener.authRequired),
+                ("listeners[\(index)].submission", listener.submission),
+                ("listeners[\(index)].tls: implicit", listener.tls == .implicit),
+                ("listeners[\(index)].proxy_protocol", listener.proxyProtocol),
+            ])
+        }
+    }
+
+    private static func securityKeys(_ configuration: Configuration) -> [String] {
+        selected([
+            ("auth.enabled", configuration.auth.enabled),
+            ("auth.required", configuration.auth.required),
+            ("tls.enabled", configuration.tls.enabled),
+            ("tls.certificates", !configuration.tls.certificates.isEmpty),
+            ("dev_mode", configuration.devMode),
+            ("user", configuration.user != nil),
+        ])
+    }
+
+    private static func deliveryKeys(_ configuration: Configuration) -> [String] {
+        let delivery = configuration.delivery
+        var keys = selected([
+            ("delivery.relay_tls: required", delivery.relayTLS == .required),
+            ("delivery.relay_username", delivery.relayUsername != nil),
+            ("delivery.relay_auth_in_clear", delivery.relayAuthInClear),
+            ("delivery.rate", !delivery.rate.isEmpty),
+            ("recipients", !configuration.recipients.isEmpty),
+        ])
+        for (index, route) in delivery.routes.enumerated() {
+            switch route.deliver {
+            case .smtp, .mx, .discard: break
+            case .lmtp, .lmtpSocket, .maildir:
+                keys.append("delivery.routes[\(index)].deliver: \(route.deliver)")
+            }
+            if route.tls == .required { keys.append("delivery.routes[\(index)].tls: required") }
+        }
+        return keys
+    }
+
+    private static func limitKeys(_ configuration: Configuration) -> [String] {
+        let limits = configuration.limits
+        return selected([
+            ("limits.messages_per_connection", limits.messagesPerConnection != 0),
+            ("limits.rate_per_ip", limits.ratePerIP != nil),
+            ("limits.greet_delay", limits.greetDelay != 0),
+            ("limits.xclient_hosts", !limits.xclientHosts.isEmpty),
+        ])
+    }
+
+    private static func operationKeys(_ configuration: Configuration) -> [String] {
+        selected([
+            ("logging.format: json", configuration.logging.format == .json),
+            ("http.listen_addr", configuration.http.listenAddr != nil),
+        ])
+    }
+
+    private static func selected(_ keys: [(String, Bool)]) -> [String] {
+        keys.filter(\.1).map(\.0)
+    }
+}

@@ -1,0 +1,45 @@
+import ElemtaSMTP
+import Testing
+
+@testable import elemta
+
+@Suite("ConnectionLimits") struct ConnectionLimitsTests {
+    private let first = IPAddress(v4: 0xC000_0201)
+    private let second = IPAddress(v4: 0xC000_0202)
+
+    @Test("what the descriptors leave beside deliveries, content files and the server's own")
+    func defaults() {
+        let limits = ConnectionLimits(
+            maximum: 0, perAddress: 0, outbound: 2_000, descriptors: 20_000)
+        #expect(limits.maximum == 20_000 - 2_000 - 512 - 64)
+        #expect(limits.maximumPerAddress == limits.maximum / 20)
+    }
+
+    @Test("with few descriptors some clients are served all the same")
+    func fewDescriptors() {
+        let limits = ConnectionLimits(
+            maximum: 0, perAddress: 0, outbound: 2_000, descriptors: 1_024)
+        #expect(limits.maximum == 16)
+        #expect(limits.maximumPerAddress == 50)
+    }
+
+    @Test("an address is refused at its limit, another isn't, and one that left makes room")
+    func perAddress() {
+        var limits = ConnectionLimits(maximum: 10, perAddress: 2, outbound: 0, descriptors: 0)
+        #expect(limits.admit(first, isExempt: false) == .admit)
+        #expect(limits.admit(first, isExempt: false) == .admit)
+        #expect(limits.admit(first, isExempt: false) == .tooManyFromAddress)
+        #expect(limits.admit(second, isExempt: false) == .admit)
+        limits.release(first)
+        #expect(limits.admit(first, isExempt: false) == .admit)
+        #expect(limits.count == 3)
+    }
+
+    @Test("addresses that may relay have no limit of their own, but the total holds for them")
+    func exempt() {
+        var limits = ConnectionLimits(maximum: 3, perAddress: 1, outbound: 0, descriptors: 0)
+        for _ in 1...3 { #expect(limits.admit(first, isExempt: true) == .admit) }
+        #expect(limits.admit(first, isExempt: true) == .tooMany)
+        #expect(limits.admit(second, isExempt: false) == .tooMany)
+    }
+}

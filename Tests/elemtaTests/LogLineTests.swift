@@ -1,0 +1,38 @@
+import Glibc
+import Logging
+import Testing
+
+@testable import elemta
+
+@Suite("LogLine") struct LogLineTests {
+    private func line(_ metadata: Logger.Metadata) -> String {
+        var text: [UInt8] = []
+        LogLine.append(
+            .init(
+                time: timespec(tv_sec: 1_767_225_599, tv_nsec: 42_999_999), level: .info,
+                event: "message_accepted", metadata: metadata),
+            to: &text)
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    @Test("time in UTC with milliseconds, level, event, then the fields by name")
+    func form() {
+        #expect(
+            line(["to": "b@example.com", "from": "a@example.com"])
+                == "2025-12-31T23:59:59.042Z info message_accepted from=a@example.com to=b@example.com\n"
+        )
+    }
+
+    @Test(
+        "nothing a client sent ends a line or passes for another field",
+        arguments: [
+            ("", #""""#), ("a b", #""a b""#), ("a=b", #""a=b""#), ("a\"b", #""a\"b""#),
+            ("a\\b", #""a\\b""#), ("a\r\nb", #""a\x0d\x0ab""#), ("\u{1B}[2J", #""\x1b[2J""#),
+            ("\u{7F}", #""\x7f""#), ("ünïcode", #""ünïcode""#),
+            // C1 controls and Unicode's line ends act on terminals and line readers too.
+            ("a\u{85}b", #""a\xc2\x85b""#), ("a\u{2028}b", #""a\xe2\x80\xa8b""#),
+        ])
+    func escapes(value: String, printed: String) {
+        #expect(line(["helo": "\(value)"]).hasSuffix(" helo=\(printed)\n"))
+    }
+}
