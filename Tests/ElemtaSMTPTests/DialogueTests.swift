@@ -49,6 +49,10 @@ import Testing
             [dialogue.octets[...]], segmentLength: length)
         #expect(violations == [])
         #expect(transcript == whole)
+        let trickled = dialogue.replay(
+            dialogue.octets.indices.map { dialogue.octets[$0...$0] }, segmentLength: length)
+        #expect(trickled.violations == [])
+        #expect(trickled.transcript == whole)
     }
 }
 

@@ -77,6 +77,11 @@ private func replay(_ input: [UInt8], _ choice: Choice) {
     check(
         choice.transcript([input[...]], segmentLength: choice.length) == whole,
         "segments of \(choice.length)")
+    let pieces = stride(from: 0, to: input.count, by: choice.cut + 1)
+        .map { input[$0..<min(input.count, $0 + choice.cut + 1)] }
+    check(
+        choice.transcript(pieces, segmentLength: choice.length) == whole,
+        "pieces of \(choice.cut + 1), segments of \(choice.length)")
     if input.count < 700 {
         check(choice.transcript(input.indices.map { input[$0...$0] }) == whole, "octet by octet")
     }

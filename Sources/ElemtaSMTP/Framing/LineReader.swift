@@ -39,6 +39,8 @@ struct LineReader {
     }
 
     private mutating func seek(in input: Span<UInt8>, from scanned: Int) -> Line {
+        // Nothing new, or a shorter prefix of the input than last time.
+        guard input.count > scanned else { return .incomplete }
         let limit = Self.limit(of: input)
         let end = min(input.count, limit)
         var position = scanned
@@ -49,8 +51,7 @@ struct LineReader {
             return .complete(length: position + 1, endLength: hasReturn ? 2 : 1)
         }
         guard position == limit else {
-            // A shorter span than last time (the driver hadn't made it contiguous) is no news.
-            state = .seeking(scanned: UInt16(max(position, scanned)))
+            state = .seeking(scanned: UInt16(position))
             return .incomplete
         }
         state = .skipping(afterCarriageReturn: input[limit - 1] == .carriageReturn)
