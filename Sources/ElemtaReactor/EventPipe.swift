@@ -1,6 +1,5 @@
 import CLibevent
 import Glibc
-import Synchronization
 
 /// The way from any thread to a loop's thread: messages go through a queue, and an eventfd in the
 /// loop says that there are some.
@@ -49,14 +48,14 @@ public final class EventPipe<Message: Sendable>: Sendable {
 }
 
 /// What both ends of an ``EventPipe`` share; the eventfd is closed when both are gone.
-private final class PipeQueue<Message: Sendable>: Sendable {
-    private struct State {
-        var messages: [Message] = []
-        var isClosed = false
-    }
-
+@safe private final class PipeQueue<Message: Sendable>: @unchecked Sendable {
+    // Safe because `mutex` is made in `init` and freed in `deinit`, and `messages` and `isClosed`
+    // are only touched between lock and unlock. Not Synchronization's Mutex: that one is compiled
+    // into a library that the thread sanitizer can't look into.
+    private let mutex: UnsafeMutablePointer<pthread_mutex_t>
+    private var messages: [Message] = []
+    private var isClosed = false
     private let event: OwnedDescriptor
-    private let state = Mutex(State())
 
     var descriptor: Int32 { event.number }
 
@@ -64,13 +63,20 @@ private final class PipeQueue<Message: Sendable>: Sendable {
         let number = eventfd(0, O_NONBLOCK | O_CLOEXEC)
         guard number >= 0 else { throw .current("eventfd") }
         event = OwnedDescriptor(taking: number)
+        unsafe mutex = .allocate(capacity: 1)
+        unsafe pthread_mutex_init(mutex, nil)
     }
 
-    func post(_ messages: some Collection<Message>) {
-        let isFirst = state.withLock { state in
-            guard !state.isClosed else { return false }
-            let wasEmpty = state.messages.isEmpty
-            state.messages.append(contentsOf: messages)
+    deinit {
+        unsafe pthread_mutex_destroy(mutex)
+        unsafe mutex.deallocate()
+    }
+
+    func post(_ posted: some Collection<Message>) {
+        let isFirst = locked {
+            guard !isClosed else { return false }
+            let wasEmpty = messages.isEmpty
+            messages.append(contentsOf: posted)
             return wasEmpty
         }
         // The loop takes everything at once, so only the first message has to wake it.
@@ -82,15 +88,21 @@ private final class PipeQueue<Message: Sendable>: Sendable {
         var count: eventfd_t = 0
         // Safe because `count` is a local of the right type.
         unsafe eventfd_read(event.number, &count)
-        return state.withLock { state in
+        return locked {
             var taken: [Message] = []
-            swap(&taken, &state.messages)
-            return (taken, state.isClosed)
+            swap(&taken, &messages)
+            return (taken, isClosed)
         }
     }
 
     func close() {
-        state.withLock { $0.isClosed = true }
+        locked { isClosed = true }
         eventfd_write(event.number, 1)
+    }
+
+    private func locked<R>(_ body: () -> R) -> R {
+        unsafe pthread_mutex_lock(mutex)
+        defer { unsafe pthread_mutex_unlock(mutex) }
+        return body()
     }
 }
