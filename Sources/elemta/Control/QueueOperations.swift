@@ -50,10 +50,37 @@ struct QueueOperations: Sendable {
                 }
             case .table, .json:
                 let printer = QueuePrinter(form: request.form)
-                _ = output.write(printer.message(try spool.show(id)))
+                let envelope = try spool.show(id)
+                _ = output.write(printer.message(envelope, header: try header(of: id)))
             }
         }
         return .success
+    }
+
+    /// The header section of a message's content, as far as 64 KiB go.
+    private func header(of id: MessageID) throws(SpoolError) -> [UInt8] {
+        var start: [UInt8] = []
+        switch try spool.read(id).content {
+        case .memory(let octets): start = octets
+        case .file(let file):
+            let count = min(Int(clamping: file.octetCount), 64 * 1024)
+            _ = Descriptors.forEachPiece(of: file.path, from: Int(file.offset), count: count) {
+                start += $0
+                return true
+            }
+        }
+        return Array(start.prefix(headerCount(in: start)))
+    }
+
+    /// Octets up to the empty line that ends the header (RFC 5322 2.1), or all there are.
+    private func headerCount(in content: [UInt8]) -> Int {
+        var lineStart = 0
+        for (index, octet) in content.enumerated() where octet == UInt8(ascii: "\n") {
+            let line = content[lineStart..<index]
+            if line.isEmpty || line.elementsEqual([UInt8(ascii: "\r")]) { return lineStart }
+            lineStart = index + 1
+        }
+        return content.count
     }
 
     private func write(
@@ -82,6 +109,8 @@ struct QueueOperations: Sendable {
     private func change(
         _ operation: QueueOperation, _ selection: QueueSelection, to output: any QueueOutput
     ) -> ExitStatus {
+        let missing = missingIDs(in: selection)
+        for id in missing { output.complain("\(SpoolError.unknownMessage(id))") }
         let ended = Inbox<OperationProgress>()
         spool.perform(operation, on: selection) { progress in
             if progress.isFinished { ended.post(progress) }
@@ -92,11 +121,12 @@ struct QueueOperations: Sendable {
             return .failure
         }
         _ = output.write(Array("\(operation.pastTense) \(progress.changed)\n".utf8))
-        if case .ids(let ids) = selection, progress.changed < Set(ids).count {
-            output.complain("\(Set(ids).count - progress.changed) not changed or not in the queue")
-            return .noInput
-        }
-        return .success
+        return missing.isEmpty ? .success : .noInput
+    }
+
+    private func missingIDs(in selection: QueueSelection) -> [MessageID] {
+        guard case .ids(let ids) = selection else { return [] }
+        return ids.filter { (try? spool.show($0)) == nil }
     }
 }
 

@@ -33,8 +33,16 @@ struct QueuePrinter {
         ])
     }
 
-    func message(_ envelope: Envelope) -> [UInt8] {
-        form == .table ? describe(envelope) : object(envelope).line
+    /// A message's envelope with its story so far, then its header section.
+    func message(_ envelope: Envelope, header: [UInt8]) -> [UInt8] {
+        guard form == .table else {
+            var object = object(envelope)
+            object.add("header", String(decoding: header, as: UTF8.self))
+            return object.line
+        }
+        let lines = String(decoding: header, as: UTF8.self)
+            .split(whereSeparator: \.isNewline).map { printable(String($0)) }
+        return describe(envelope) + Array("\n\(lines.joined(separator: "\n"))\n".utf8)
     }
 
     func statistics(_ statistics: SpoolStatistics) -> [UInt8] {

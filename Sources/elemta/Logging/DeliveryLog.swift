@@ -17,7 +17,7 @@ enum DeliveryLog {
     private static func fields(_ event: DeliveryEvent) -> Logger.Metadata {
         var fields: Logger.Metadata = [
             "id": "\(event.id)", "destination": "\(event.destination)",
-            "duration_ms": "\(event.duration / .milliseconds(1))",
+            "duration_ms": "\(Int(event.duration / .milliseconds(1)))",
             "code": "\(event.status.code)",
             "text": "\(String(decoding: event.status.text, as: UTF8.self))",
         ]
