@@ -107,9 +107,8 @@ struct Findings {
         warn(path, at: origin(of: path), text)
     }
 
-    /// What the caller is told if anything was refused.
-    func errors() -> ConfigurationErrors? {
-        guard !problems.isEmpty else { return nil }
+    /// What the caller is told when something was refused.
+    var errors: ConfigurationErrors {
         let rest = ConfigurationProblem(whole, "and \(unlisted) problems more")
         return ConfigurationErrors(
             problems: inFileOrder(problems) + (unlisted > 0 ? [rest] : []),

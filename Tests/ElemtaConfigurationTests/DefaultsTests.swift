@@ -125,4 +125,20 @@ struct DefaultsTests {
         let name = try read("").configuration.hostname
         #expect(!name.octets.isEmpty && name.octets.allSatisfy { $0 < 0x80 })
     }
+
+    @Test("a system's name that is no domain name is not used, and that is said")
+    func unusableHostname() throws {
+        for name in ["my_host", "", "bücher", nil] {
+            let loaded = try Configuration.read([], from: .builtIn, systemHostname: name)
+            #expect(loaded.configuration.hostname.description == "localhost")
+            #expect(
+                loaded.warnings.map(\.description) == [
+                    "built-in defaults: hostname: localhost is used, since the system's host name "
+                        + "is no domain name"
+                ])
+            let given = try Configuration.read(
+                Array("hostname: a.example".utf8), from: .file("a.yaml"), systemHostname: name)
+            #expect(given.warnings.isEmpty)
+        }
+    }
 }

@@ -113,7 +113,6 @@ struct ErrorTests {
         yaml("a: [1]\nb: *x", "2: found an alias; allowed: each value written out"),
         yaml("a: !!str 1", "1: found a tag; allowed: plain values, and strings in quotes"),
         yaml("a: !x {}", "1: found a tag; allowed: plain values, and strings in quotes"),
-        yaml("%TAG ! tag:x\n---\n{}", "1: found %TAG; allowed: no tags"),
         yaml("queue: {}\n---\nlimits: {}", "2: found a second document; allowed: one"),
         yaml(
             "a: [1", "2: did not find expected ',' or ']' while parsing a flow sequence in line 1"),

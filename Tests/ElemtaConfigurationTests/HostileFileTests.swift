@@ -70,7 +70,10 @@ struct HostileFileTests {
         .yaml(
             "many unknown keys", "unknown key", numbered(limit: 400_000) { "k\($0): 1\n" }),
         .yaml("many doubled keys", "doubled key", String(filled("a: 1\n").prefix(200_000))),
-        .yaml("tag handles", "found %TAG", numbered { "%TAG !a\($0)! b\n" } + "--- {}"),
+        .yaml("tag handles", "found many a %TAG", numbered { "%TAG !a\($0)! b\n" } + "--- {}"),
+        .yaml(
+            "tag handles behind other line ends", "found many a %TAG",
+            numbered { "%TAG !a\($0)! b\u{2028}" } + "--- {}"),
         .yaml("directives", "duplicate %YAML", filled("%YAML 1.1\n")),
         .yaml("documents", "found a second document", filled("---\n")),
         .yaml("possible keys", "allowed: a map of keys", filled("a ")),

@@ -48,22 +48,25 @@ extension Configuration {
     /// The same for octets that were read already; touches no file.
     static func read(
         _ octets: [UInt8], from source: ConfigurationSource, environment: [String: String] = [:],
-        overrides: [Override] = []
+        overrides: [Override] = [], systemHostname: String? = systemHostname()
     ) throws(ConfigurationErrors) -> LoadedConfiguration {
         var findings = Findings(whole: source.origin)
-        var tree = parse(octets, from: source, &findings)
-        if var root = tree {
-            applyEnvironment(environment, to: &root, &findings)
-            applyOverrides(overrides, to: &root, &findings)
-            tree = root
-        }
-        guard let hostname = systemHostname() ?? Domain("localhost"), let tree else {
-            throw findings.errors() ?? ConfigurationErrors(problems: [], warnings: [])
+        guard var tree = parse(octets, from: source, &findings) else { throw findings.errors }
+        applyEnvironment(environment, to: &tree, &findings)
+        applyOverrides(overrides, to: &tree, &findings)
+        let name = systemHostname.flatMap(asciiDomain)
+        guard let hostname = name ?? Domain("localhost") else {
+            findings.refuse("hostname", "missing, and the system's host name cannot be used")
+            throw findings.errors
         }
         var configuration = Configuration(hostname: hostname)
         entries.read(tree, "", into: &configuration, &findings)
         configuration.check(&findings)
-        if let errors = findings.errors() { throw errors }
+        if name == nil, findings.origins["hostname"] == nil {
+            findings.warn(
+                "hostname", "\(hostname) is used, since the system's host name is no domain name")
+        }
+        guard findings.problemCount == 0 else { throw findings.errors }
         return LoadedConfiguration(
             configuration: configuration, source: source, warnings: findings.warnings)
     }

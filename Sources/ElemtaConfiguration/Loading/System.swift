@@ -1,4 +1,3 @@
-import ElemtaSMTP
 import Glibc
 
 /// The largest configuration file read, in octets: 1 MiB.
@@ -66,11 +65,11 @@ private func errorText(_ code: Int32) -> String {
     unsafe String(cString: strerror(code))
 }
 
-/// What `gethostname(2)` says, if it is a domain name that can go into a greeting.
-func systemHostname() -> Domain? {
+/// What `gethostname(2)` says; nil when it fails.
+func systemHostname() -> String? {
     // HOST_NAME_MAX is 64 on Linux; a longer name would come without its final NUL.
     let capacity = 256
-    let name = unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: capacity + 1) {
+    return unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: capacity + 1) {
         buffer -> String? in
         // Safe because the octet behind what gethostname may write is NUL.
         unsafe buffer.initialize(repeating: 0)
@@ -78,5 +77,4 @@ func systemHostname() -> Domain? {
         else { return nil }
         return unsafe String(cString: start)
     }
-    return name.flatMap(asciiDomain)
 }

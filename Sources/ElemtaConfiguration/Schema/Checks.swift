@@ -29,7 +29,7 @@ extension Configuration {
         }
         if !hasListeners {
             listeners = [Listener(address: listenAddr ?? ListenAddress(port: 2525))]
-        } else if listeners.isEmpty, findings.problems.isEmpty {
+        } else if listeners.isEmpty, !findings.hasProblem(around: "listeners") {
             findings.refuse("listeners", "found no entry; allowed: at least one, or no such key")
         }
         listenAddr = nil

@@ -71,11 +71,12 @@ extension Array {
         }
         let problems = findings.problemCount
         let prefix = path.isEmpty ? "" : path + "."
+        let names = flatMap { [$0.name, $0.alias].compactMap { $0 } }
         var given: [String: ConfigurationNode.Member] = [:]
         for member in members {
             let memberPath = prefix + printable(member.key, quoted: false)
             guard let entry = first(where: { $0.answers(to: member.key) }) else {
-                let hint = findings.isFull ? "" : suggestion(for: member.key, among: map(\.name))
+                let hint = findings.isFull ? "" : suggestion(for: member.key, among: names)
                 let text = "unknown key\(hint)"
                 findings.refuse(memberPath, at: member.origin, text)
                 continue
