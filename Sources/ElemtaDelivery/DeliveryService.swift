@@ -28,7 +28,7 @@ public final class DeliveryService: DeliveryDispatch {
 
     private struct Running: Sendable {
         let store: any MessageStore
-        let resolver: Resolver
+        let resolver: Resolver?
         let workers: [LoopThread<WorkerMessage>]
     }
 
@@ -55,14 +55,26 @@ public final class DeliveryService: DeliveryDispatch {
 
     func start(store: any MessageStore) throws(DeliveryError) {
         let resolver = try Resolver(servers: settings.dnsServers)
+        do throws(DeliveryError) {
+            try start(store: store, resolver: resolver) { resolver.find($0, answer: $1) }
+        } catch {
+            resolver.stop()
+            throw error
+        }
+    }
+
+    typealias Find = @Sendable (RemoteServer.Host, @escaping @Sendable (Resolution) -> Void) -> Void
+
+    func start(store: any MessageStore, resolver: Resolver?, find: @escaping Find)
+        throws(DeliveryError)
+    {
         var workers: [LoopThread<WorkerMessage>] = []
         for number in 0..<max(1, settings.maximumWorkers) {
             do throws(DeliveryError) {
-                workers.append(try worker(number, store, resolver))
+                workers.append(try worker(number, store, find))
             } catch {
                 for worker in workers { worker.post(.stop(grace: .zero)) }
                 for worker in workers { worker.join() }
-                resolver.stop()
                 throw error
             }
         }
@@ -76,7 +88,7 @@ public final class DeliveryService: DeliveryDispatch {
     }
 
     private func worker(
-        _ number: Int, _ store: any MessageStore, _ resolver: Resolver
+        _ number: Int, _ store: any MessageStore, _ find: @escaping Find
     ) throws(DeliveryError) -> LoopThread<WorkerMessage> {
         let settings = settings
         let events = events
@@ -88,7 +100,7 @@ public final class DeliveryService: DeliveryDispatch {
                 loop: loop, settings: settings, maximumConnections: connections, store: store,
                 events: events
             ) { destination, server in
-                resolver.find(server.host) { answers.post(.resolved(destination, $0)) }
+                find(server.host) { answers.post(.resolved(destination, $0)) }
             }
             return { worker.receive($0) }
         }
@@ -180,6 +192,6 @@ public final class DeliveryService: DeliveryDispatch {
         guard let running else { return }
         for worker in running.workers { worker.post(.stop(grace: grace)) }
         for worker in running.workers { worker.join() }
-        running.resolver.stop()
+        running.resolver?.stop()
     }
 }

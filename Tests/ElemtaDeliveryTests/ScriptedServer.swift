@@ -44,13 +44,17 @@ final class ScriptedServer: Sendable {
         let record = Mutex(Record())
     }
 
-    init(_ script: @escaping Script) throws {
+    /// Listens on 127.0.0.1 and a port of the kernel's choice, unless told otherwise.
+    init(
+        on wanted: SocketAddress = SocketAddress(host: .v4(0x7F00_0001), port: 0),
+        _ script: @escaping Script
+    ) throws {
         let state = SharedRecord()
         let bound = Inbox<SocketAddress>()
         thread = try LoopThread<Void>("scripted") { loop throws(DeliveryError) in
             let host = ServerHost(loop: loop, script: script, state: state)
             do throws(ReactorError) {
-                bound.post(try host.listen())
+                bound.post(try host.listen(on: wanted))
             } catch {
                 throw .reactor(error)
             }
@@ -109,9 +113,8 @@ private final class ServerHost {
         self.state = state
     }
 
-    func listen() throws(ReactorError) -> SocketAddress {
-        let any = SocketAddress(host: .v4(0x7F00_0001), port: 0)
-        let listener = try Listener(loop: loop, address: any) { [unowned self] accepted in
+    func listen(on address: SocketAddress) throws(ReactorError) -> SocketAddress {
+        let listener = try Listener(loop: loop, address: address) { [unowned self] accepted in
             let number = state.record.withLock { record in
                 record.dialogues.append([])
                 return record.dialogues.count - 1

@@ -43,6 +43,10 @@ final class ClientConnection: ConnectionDelegate {
         session = ClientSession(heloName: worker.heloName)
     }
 
+    var isResting: Bool {
+        if case .idle = phase { true } else { false }
+    }
+
     // MARK: Opening
 
     /// Tries the next target; when none is left the destination can't be reached now.

@@ -116,7 +116,8 @@ final class DeliveryWorker {
 
     private func open(_ queue: DestinationQueue, _ hosts: [MailHost]) {
         while queue.connectionsWanted(at: now) > 0 {
-            guard table.count < maximumConnections || makeRoom() else {
+            if table.count >= maximumConnections { makeRoom() }
+            guard table.count < maximumConnections else {
                 if !queue.isWaitingForRoom { waitingForRoom.append(queue.destination) }
                 queue.isWaitingForRoom = true
                 return
@@ -131,14 +132,10 @@ final class DeliveryWorker {
     }
 
     /// Ends a resting connection of whatever destination.
-    private func makeRoom() -> Bool {
-        for queue in queues.values {
-            if let idle = queue.idle.first {
-                idle.stop(atOnce: false)
-                return true
-            }
-        }
-        return false
+    private func makeRoom() {
+        var resting: ClientConnection?
+        table.forEach { if $1.isResting { resting = $1 } }
+        resting?.stop(atOnce: false)
     }
 
     private func forgetIfUnused(_ queue: DestinationQueue) {
@@ -243,6 +240,7 @@ final class DeliveryWorker {
 
     /// The item is the next again.
     func returnItem(of job: DeliveryJob, to queue: DestinationQueue) {
+        if isStopping { return notAttempted(job.item, of: queue) }
         queue.items.prepend(job.item)
     }
 
@@ -305,12 +303,13 @@ final class DeliveryWorker {
     }
 
     private func afterRemoval(of connection: ClientConnection) {
-        serve(connection.queue)
+        // Those that waited come first: else a busy destination would take its place again and again.
         while table.count < maximumConnections, let next = waitingForRoom.popFirst() {
             guard let queue = queues[next] else { continue }
             queue.isWaitingForRoom = false
             serve(queue)
         }
+        serve(connection.queue)
         endIfStopped()
     }
 

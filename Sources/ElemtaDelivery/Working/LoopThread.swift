@@ -30,7 +30,9 @@ final class LoopThread<Message: Sendable>: Sendable {
             thread.join()
             throw error
         case nil:
-            throw .resolver("closed")
+            // Nobody closes the inbox.
+            thread.join()
+            throw .reactor(ReactorError("event loop", code: 0))
         }
     }
 
