@@ -125,6 +125,7 @@ struct SessionDriver: ~Copyable {
             case .refuseContent(let reply):
                 content = []
                 send(reply)
+                if session.isInTransaction { violations.append("refused, but not over") }
             }
         }
     }

@@ -36,7 +36,7 @@ public enum Action {
     case ask(Question)
     /// The content gathered so far is refused: free it now. The reply comes at the end of the data.
     case abandonContent
-    /// Free what was gathered, if anything still is, and send the reply.
+    /// Free what was gathered, if anything still is, and send the reply. No transaction is left.
     case refuseContent(Reply)
 }
 

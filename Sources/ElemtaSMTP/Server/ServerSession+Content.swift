@@ -110,9 +110,11 @@ extension ServerSession {
     /// waiting, and content must never be read as commands. Frees what earlier chunks have brought.
     private mutating func skip(_ size: UInt64, _ reply: Reply, then: AfterChunk) -> Action {
         phase = size > 0 ? .skippedChunk(remaining: size, then: then) : Phase(then)
-        switch refuse(reply) {
-        case .reply(let reply): return .refuseContent(reply)
-        case let action: return action
+        switch (refuse(reply), then) {
+        case (.reply(let reply), .idle), (.reply(let reply), .refusedChunks):
+            return .refuseContent(reply)
+        case (let action, _):
+            return action
         }
     }
 
