@@ -77,6 +77,9 @@ public final class EventLoop {
         pipes[descriptor] = nil
     }
 
+    /// Connections that are still saying farewell after ``Connection/closeAfterFlush()``.
+    public var closingCount: Int { closing.count }
+
     /// Keeps `connection` until it has said farewell, at most until `deadline`.
     func adopt(closing connection: Connection, deadline: MonotonicTime) -> ConnectionID {
         let id = closing.insert(connection)

@@ -38,7 +38,10 @@ extension Server {
 
     func stopIfDrained() {
         guard case .draining = phase, sessions.count == 0 else { return }
-        // The last farewells are still in their sockets' buffers: one more turn sends them.
-        phase = .draining(loop.after(.milliseconds(50)) { [unowned self] in loop.stop() })
+        // The last replies may still be on their way; how long that may take the loop bounds.
+        phase = .draining(
+            loop.every(.milliseconds(10)) { [unowned self] in
+                if loop.closingCount == 0 { loop.stop() }
+            })
     }
 }
