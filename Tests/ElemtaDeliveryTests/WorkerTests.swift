@@ -12,16 +12,21 @@ struct WorkerTests {
     {
         var settings = DeliverySettings(hostname: try #require(Domain("mail.example.org")))
         settings.maximumWorkers = 2
-        settings.timeouts.greeting = .seconds(1)
-        settings.timeouts.mail = .seconds(1)
-        settings.timeouts.recipient = .seconds(1)
-        settings.timeouts.data = .seconds(1)
-        settings.timeouts.block = .seconds(1)
-        settings.timeouts.endOfData = .seconds(1)
         settings.connectTimeout = .seconds(5)
         settings.dnsServers = ["127.0.0.1:1"]
         change(&settings)
         return settings
+    }
+
+    /// A silent server is given up after a second.
+    private static func impatientSettings() throws -> DeliverySettings {
+        try settings {
+            $0.timeouts.greeting = .seconds(1)
+            $0.timeouts.mail = .seconds(1)
+            $0.timeouts.recipient = .seconds(1)
+            $0.timeouts.data = .seconds(1)
+            $0.timeouts.endOfData = .seconds(1)
+        }
     }
 
     private func running(
@@ -81,7 +86,7 @@ struct WorkerTests {
         }
         let good = try ScriptedServer(polite)
         let store = MemoryStore()
-        let service = try running(store, Self.settings())
+        let service = try running(store, Self.impatientSettings())
         let items = [
             try store.add(1, destination: destination(bad)),
             try store.add(2, destination: destination(good)),

@@ -286,8 +286,10 @@ final class ClientConnection: ConnectionDelegate {
 
     private func quit() {
         if case .send(let octets) = session.quit() { connection?.write(octets) }
-        connection?.closeAfterFlush()
-        worker.parting(self)
+        if let connection, !connection.isClosed {
+            connection.closeAfterFlush()
+            worker.parting(self)
+        }
         leave()
     }
 
