@@ -76,7 +76,11 @@ let package = Package(
         tests(of: "ElemtaThreads"),
         tests(of: "ElemtaSMTP"),
         tests(of: "ElemtaReactor", ["ElemtaThreads"]),
-        tests(of: "ElemtaQueue"),
+        // Killed by the tests of the queue, and measures it.
+        .executableTarget(
+            name: "spool-load", dependencies: ["ElemtaQueue", "ElemtaSMTP", "ElemtaThreads"],
+            path: "Tests/SpoolLoad", swiftSettings: settings),
+        tests(of: "ElemtaQueue", ["ElemtaSMTP", "ElemtaThreads", "spool-load"]),
         tests(
             of: "ElemtaDelivery",
             ["ElemtaQueue", "ElemtaReactor", "ElemtaSMTP", "ElemtaThreads"]),

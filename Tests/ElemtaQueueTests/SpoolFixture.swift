@@ -69,6 +69,7 @@ final class SpoolFixture: Sendable {
     let dispatch = TestDispatch()
     let answers = Inbox<[Acknowledgement]>()
     let events = Inbox<SpoolEvent>()
+    private let seen = Mutex<[SpoolEvent]>([])
 
     init(
         _ directory: TestDirectory, clock: TestClock = TestClock(), isStarted: Bool = true,
@@ -133,10 +134,17 @@ final class SpoolFixture: Sendable {
         try accept(try envelope(to: to), Array(text.utf8))
     }
 
+    /// Waits for acknowledgements.
+    func allAnswers() throws -> [Acknowledgement] {
+        guard case .elements(let batches) = answers.take(within: .seconds(20)) else {
+            throw SpoolError.stopped
+        }
+        return batches.flatMap { $0 }
+    }
+
     /// The next single acknowledgement.
     func answer() throws -> Acknowledgement? {
-        guard case .elements(let batches) = answers.take(within: .seconds(20)) else { return nil }
-        let all = batches.flatMap { $0 }
+        let all = try allAnswers()
         try #require(all.count == 1)
         return all.first
     }
@@ -154,14 +162,29 @@ final class SpoolFixture: Sendable {
         return items
     }
 
-    /// Waits for an event that `choose` wants.
-    func event<R>(_ choose: (SpoolEvent) -> R?) throws -> R {
-        while case .elements(let list) = events.take(within: .seconds(20)) {
-            for event in list {
-                if let chosen = choose(event) { return chosen }
-            }
+    /// Waits until anything is handed out.
+    func anyWork() throws -> [WorkItem] {
+        guard case .elements(let lists) = dispatch.handedOut.take(within: .seconds(20)) else {
+            throw SpoolError.stopped
         }
-        throw SpoolError.stopped
+        return lists.flatMap { $0 }
+    }
+
+    /// Waits for an event that `choose` wants; those before it are dropped.
+    func event<R>(_ choose: (SpoolEvent) -> R?) throws -> R {
+        while true {
+            let chosen = seen.withLock { seen -> R? in
+                while !seen.isEmpty {
+                    if let chosen = choose(seen.removeFirst()) { return chosen }
+                }
+                return nil
+            }
+            if let chosen { return chosen }
+            guard case .elements(let list) = events.take(within: .seconds(20)) else {
+                throw SpoolError.stopped
+            }
+            seen.withLock { $0 += list }
+        }
     }
 
     func answer(_ item: WorkItem, _ result: RecipientResult) {
@@ -183,11 +206,34 @@ extension StoredMessage {
     }
 }
 
+func readFile(_ path: String) throws -> [UInt8] {
+    let file = try OpenFile(path, O_RDONLY)
+    let size = try file.size
+    return try file.read(size, at: 0)
+}
+
+/// Writes over what is there from the beginning.
+func writeFile(_ octets: [UInt8], _ path: String) throws {
+    let file = try OpenFile(path, O_WRONLY | O_CREAT)
+    try file.write(octets.span)
+}
+
 /// Octets in which no two places look alike.
 func pattern(_ count: Int) -> [UInt8] {
     var state: UInt32 = 1
     return (0..<count).map { _ in
         state = state &* 1_664_525 &+ 1_013_904_223
         return UInt8(state >> 24)
+    }
+}
+
+final class TestCounter: Sendable {
+    private let value = Mutex(0)
+
+    func next() -> Int {
+        value.withLock { value in
+            defer { value += 1 }
+            return value
+        }
     }
 }

@@ -34,7 +34,8 @@ struct QueueDirectory: ~Copyable {
         }
         do throws(FileError) {
             try file.truncate(to: 0)
-            try file.write(Array("\(getpid())\n".utf8).span)
+            // A courtesy to the next one: on a full disk the lock holds without it.
+            try? file.write(Array("\(getpid())\n".utf8).span)
             for name in ["content", "quarantine"] {
                 try FileSystem.makeDirectory("\(path)/\(name)")
             }

@@ -4,7 +4,7 @@ import Glibc
 /// (LMDB copies on write: even a removal needs pages first). Accepting mail never uses it.
 struct ReserveFile {
     private let path: String
-    private let size: Int
+    let size: Int
     /// Whether the blocks are there.
     private(set) var isFilled = false
 

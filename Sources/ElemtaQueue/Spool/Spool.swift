@@ -13,7 +13,7 @@ public final class Spool: Sendable {
 
     let store: SpoolStore
     let options: SpoolOptions
-    private let directory: Held
+    private let directory: Mutex<Held?>
     private let shared = SpoolShared()
     private let inbox = Inbox<SpoolRequest>()
     private let phase = Mutex(Phase.opened)
@@ -25,7 +25,7 @@ public final class Spool: Sendable {
         case stopped
     }
 
-    /// Owns the lock of the directory for as long as the spool lives.
+    /// Owns the lock of the directory until the spool is closed.
     private final class Held: Sendable {
         private let directory: QueueDirectory
         init(_ directory: consuming QueueDirectory) { self.directory = directory }
@@ -35,7 +35,7 @@ public final class Spool: Sendable {
         _ options: SpoolOptions, _ directory: Held, _ store: SpoolStore, _ ids: MessageIDSource
     ) {
         self.options = options
-        self.directory = directory
+        self.directory = Mutex(directory)
         self.store = store
         self.ids = ids
     }
@@ -100,6 +100,7 @@ public final class Spool: Sendable {
             thread.join()
         case .stopped: break
         }
+        directory.withLock { $0 = nil }
     }
 
     // MARK: - Mail

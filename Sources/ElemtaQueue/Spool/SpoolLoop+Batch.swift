@@ -88,16 +88,22 @@ extension SpoolLoop {
     /// Why nothing can be accepted at the moment.
     private func refusal(for accepts: [Submission]) -> SpoolError? {
         guard !accepts.isEmpty else { return nil }
-        if stalledUntil != nil { return stalledBy }
-        if !reserve.isFilled {
-            reserve.fill()
-            // Without the reserve the room there is belongs to the results of deliveries.
-            guard reserve.isFilled else { return .full }
-            options.events(.reserveFilled)
+        if let stalledUntil {
+            if now.seconds < stalledUntil || !outcomes.isEmpty { return stalledBy }
+            self.stalledUntil = nil
         }
         var octets = 0
         for accept in accepts {
             if case .inMemory(let content) = accept.content { octets += content.octetCount }
+        }
+        if !reserve.isFilled {
+            refillReserve()
+            // Without the reserve the room there is belongs to the results of deliveries, save
+            // what the spool's file has inside: it doesn't shrink, its pages are used again.
+            let inside = store.reusableOctets()
+            guard reserve.isFilled || inside >= UInt64(2 * octets + 2 * reserve.size) else {
+                return .full
+            }
         }
         let hasRoom = store.hasRoom(for: octets, minimumFree: options.minimumFree, shared)
         return hasRoom ? nil : .full
@@ -214,6 +220,7 @@ extension SpoolLoop {
             current = -1
             try transaction.commit()
         } catch {
+            let error = store.explained(error)
             guard current >= 0 else { throw .rest(error) }
             // A broken page is nobody's own fault.
             throw error.kind == .broken ? .rest(error) : .submission(current, error)
@@ -300,6 +307,7 @@ extension SpoolLoop {
         if !answers.isEmpty { acknowledge(answers) }
         answers = []
         for change in draft.changes { schedule.apply(change) }
+        publish()
         for file in draft.discarded { file.discard() }
         for id in draft.removedFiles {
             try? FileSystem.remove(ContentFileLayout.path(store.path, id))
@@ -308,10 +316,12 @@ extension SpoolLoop {
         if unlinked.count >= 1000 { forgetRemovedFiles() }
         for event in draft.events { options.events(event) }
         if slice.hasJob, jobs[0].reportProgress() { jobs.removeFirst() }
-        if !reserve.isFilled, slice.outcomes > 0 {
-            reserve.fill()
-            if reserve.isFilled { options.events(.reserveFilled) }
-        }
+        if !reserve.isFilled, slice.outcomes > 0 { refillReserve() }
+    }
+
+    private func refillReserve() {
+        reserve.fill()
+        if reserve.isFilled { options.events(.reserveFilled) }
     }
 
     /// Removes the notes of content files whose unlinking has been synced.

@@ -21,11 +21,8 @@ extension SpoolLoop {
         report.messages = schedule.counts.messages - filed.count
         report.octets = schedule.counts.octets
         while !damaged.isEmpty, stalledUntil == nil { commitBatch() }
-        do throws(SpoolError) {
-            try store.saveState(lastID: ids.latest)
-        } catch {
-            stall(by: error)
-        }
+        // On a full disk the generation stays what it was; nothing else depends on it.
+        try? store.saveState(lastID: ids.latest)
         options.events(.recovered(report))
     }
 

@@ -105,7 +105,6 @@ final class SpoolLoop {
         guard hasWork else { return }
         commitBatch()
         handOut()
-        publish()
     }
 
     /// How long to wait for requests.
@@ -155,7 +154,7 @@ final class SpoolLoop {
         if !work.isEmpty { dispatch.deliver(work) }
     }
 
-    private func publish() {
+    func publish() {
         let counts = schedule.counts
         shared.statistics.withLock { statistics in
             statistics.messages = counts.messages

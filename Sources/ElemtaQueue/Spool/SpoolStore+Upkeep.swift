@@ -16,6 +16,14 @@ extension SpoolStore {
         return hasRoom
     }
 
+    /// LMDB says EIO when a write came out short, which is what a disk that is filling up does.
+    func explained(_ error: LMDBError) -> LMDBError {
+        // LMDB writes runs of 64 pages.
+        guard error.code == EIO, let room = FileSystem.room(at: path), room.free < 1 << 20
+        else { return error }
+        return LMDBError(operation: error.operation, code: ENOSPC)
+    }
+
     private func hasMapRoom(for octets: Int, _ environment: LMDBEnvironment) -> Bool {
         let pageSize = environment.pageSize
         // Pieces, the pages of the trees above them, and as much again for what is rewritten.

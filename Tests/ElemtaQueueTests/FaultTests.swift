@@ -1,0 +1,72 @@
+import ElemtaSMTP
+import Glibc
+import Testing
+
+@testable import ElemtaQueue
+
+/// Writes that fail below LMDB.
+@Suite struct FaultTests {
+    /// The process's descriptors of a file.
+    private func descriptors(of path: String) throws -> [Int32] {
+        try FileSystem.names(in: "/proc/self/fd").compactMap { Int32($0) }.filter { number in
+            var buffer = [UInt8](repeating: 0, count: 4096)
+            let count = unsafe buffer.withUnsafeMutableBytes { buffer in
+                unsafe buffer.baseAddress.map { base in
+                    unsafe readlink(
+                        "/proc/self/fd/\(number)", base.assumingMemoryBound(to: CChar.self),
+                        buffer.count)
+                } ?? -1
+            }
+            return count > 0 && String(decoding: buffer[..<count], as: UTF8.self) == path
+        }.sorted()
+    }
+
+    @Test(
+        "A write that fails refuses what it covered; the spool is verified, reopened and goes on",
+        // LMDB writes pages through one descriptor and its meta page through another.
+        arguments: [0, 1])
+    func failedWrite(descriptor: Int) throws {
+        let fixture = try SpoolFixture(try TestDirectory())
+        let first = try fixture.accept()
+        let path = fixture.directory.queue + "/spool.mdb"
+        let found = try descriptors(of: path)
+        try #require(found.count == 2)
+        // Every write through it fails from now on.
+        let readOnly = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        #expect(dup2(readOnly, found[descriptor]) == found[descriptor])
+        close(readOnly)
+
+        let refused = try fixture.envelope()
+        #expect(throws: SpoolError.self) { try fixture.accept(refused, [1]) }
+        _ = try fixture.event { event in
+            if case .reopened = event { true } else { nil }
+        }
+        let last = try fixture.accept()
+        // What was refused isn't there, also when the transaction got through after all.
+        #expect(try fixture.spool.list().messages.map(\.id) == [first, last])
+        let items = try fixture.work(2)
+        #expect(items.map(\.id) == [first, last])
+        for item in items { fixture.answer(item, .delivered(DeliveryStatus(code: 250))) }
+        fixture.spool.stop()
+        let next = try SpoolFixture(fixture.directory, isStarted: false)
+        #expect(try next.spool.list().messages.isEmpty)
+    }
+
+    @Test("Results that can't be written are kept and written later")
+    func failedResult() throws {
+        let fixture = try SpoolFixture(try TestDirectory())
+        let id = try fixture.accept()
+        let item = try fixture.work()[0]
+        let path = fixture.directory.queue + "/spool.mdb"
+        let readOnly = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        for descriptor in try descriptors(of: path) where descriptor != readOnly {
+            #expect(dup2(readOnly, descriptor) == descriptor)
+        }
+        close(readOnly)
+        fixture.answer(item, .deferred(DeliveryStatus(code: 451)))
+        _ = try fixture.event { event in
+            if case .deferred(id, _, 1, _, _) = event { true } else { nil }
+        }
+        #expect(try fixture.spool.show(id).attempts.count == 1)
+    }
+}

@@ -1,0 +1,144 @@
+import ElemtaSMTP
+import Testing
+
+@testable import ElemtaQueue
+
+@Suite struct RecordTests {
+    private func fullEnvelope() throws -> Envelope {
+        let status = DeliveryStatus(
+            code: 451, enhancedStatus: EnhancedStatus(.persistentTransientFailure, 4, 1),
+            text: [0, 255, 13], nextHop: "mx")
+        var envelope = Envelope(
+            id: MessageID(rawValue: 77), arrival: UnixTime(seconds: -5),
+            client: ClientTrace(
+                heloName: [1, 2], address: IPAddress("2001:db8::1"), protocolName: "UTF8SMTPSA",
+                user: "someone"),
+            transaction: MailTransaction(
+                reversePath: .null,
+                parameters: MailParameters(
+                    declaredSize: .max, bodyType: .binaryMIME, smtputf8: true,
+                    returnContent: .headers, envelopeID: [65], requireTLS: true)),
+            summary: ContentSummary(
+                octetCount: 9, traits: [.eightBit, .nul], longestLine: 4,
+                receivedFieldCount: 3))
+        let mailbox = try #require(Mailbox("\"odd one\"@[IPv6:2001:db8::2]"))
+        envelope.recipients = [
+            QueuedRecipient(path: .postmaster),
+            QueuedRecipient(
+                path: .mailbox(mailbox), notify: [.success, .delay],
+                originalRecipient: OriginalRecipient(addressType: [114], address: [200]),
+                state: .pending(
+                    attempts: 3, nextAttempt: UnixTime(seconds: 9), lastReason: status)),
+            QueuedRecipient(path: .postmaster, state: .delivered(status)),
+            QueuedRecipient(path: .postmaster, state: .failed(DeliveryStatus())),
+        ]
+        envelope.recipients[1].delayReported = true
+        envelope.isHeld = true
+        envelope.note(
+            DeliveryAttempt(
+                time: UnixTime(seconds: 8), destination: "d", delivered: 1, deferred: 2,
+                failed: 3, status: status))
+        return envelope
+    }
+
+    private func encoded(_ envelope: Envelope, _ place: ContentPlace) -> [UInt8] {
+        var writer = OctetWriter()
+        EnvelopeCodec.encode(envelope, place: place, into: &writer)
+        return writer.octets
+    }
+
+    @Test(
+        "An envelope comes back as it was",
+        arguments: [ContentPlace.inline, .pieces(9), .file])
+    func envelopeRoundTrip(place: ContentPlace) throws {
+        let envelope = try fullEnvelope()
+        let octets = encoded(envelope, place)
+        let decoded = try EnvelopeCodec.decode(octets.span, id: envelope.id)
+        #expect(decoded.envelope == envelope)
+        #expect(decoded.place == place)
+        #expect(decoded.count == octets.count)
+    }
+
+    @Test("Cut or changed octets decode to an error or to something else, and never crash")
+    func damagedEnvelopes() throws {
+        let octets = encoded(try fullEnvelope(), .pieces(2))
+        for count in octets.indices {
+            let cut = Array(octets[..<count])
+            #expect(throws: RecordDamage.self, "\(count)") {
+                _ = try EnvelopeCodec.decode(cut.span, id: MessageID(rawValue: 1)).count
+            }
+        }
+        for index in octets.indices {
+            for value in [0, 1, 0x7F, 0x80, 0xFF, octets[index] ^ 4] as [UInt8] {
+                var changed = octets
+                changed[index] = value
+                _ = try? EnvelopeCodec.decode(changed.span, id: MessageID(rawValue: 1)).count
+            }
+        }
+    }
+
+    @Test("A flipped bit anywhere in a record is found")
+    func flippedBitIsFound() {
+        var record = [UInt8](repeating: 0, count: RecordHeader.count) + pattern(100)
+        let header = RecordHeader(
+            kind: .piece, id: MessageID(rawValue: 5), part: 6, length: 100)
+        // Safe because the buffer is the whole record.
+        unsafe record.withUnsafeMutableBytes { unsafe header.seal($0) }
+        let verified = try? RecordHeader.verify(record.span, is: .piece, of: header.id)
+        #expect(verified == header)
+        for bit in 0..<record.count * 8 {
+            var changed = record
+            changed[bit / 8] ^= 1 << (bit % 8)
+            #expect(throws: RecordDamage.self, "bit \(bit)") {
+                _ = try RecordHeader.verify(changed.span, is: .piece, of: header.id).length
+            }
+        }
+        for count in record.indices {
+            #expect(throws: RecordDamage.self, "\(count) octets") {
+                let cut = Array(record[..<count])
+                _ = try RecordHeader.verify(cut.span, is: .piece, of: header.id).length
+            }
+        }
+    }
+
+    @Test(
+        "The checksum is XXH64",
+        arguments: [
+            ("", 0, 0xEF46_DB37_51D8_E999), ("a", 0, 0xD24E_C4F1_A98C_6E5B),
+            ("abc", 0, 0x44BC_2CF5_AD77_0999),
+            ("Nobody inspects the spammish repetition", 0, 0xFBCE_A83C_8A37_8BF1),
+        ] as [(String, UInt64, UInt64)])
+    func checksumVectors(text: String, seed: UInt64, sum: UInt64) {
+        let octets = Array(text.utf8)
+        #expect(Checksum.of(octets.span, seed: seed) == sum)
+    }
+
+    @Test("Ids print in one alphabet, in order, and come back")
+    func messageIDText() {
+        let values: [UInt64] = [0, 1, 31, 32, 1 << 60, 1 << 63, .max]
+        let texts = values.map { MessageID(rawValue: $0).description }
+        #expect(texts == texts.sorted())
+        for (value, text) in zip(values, texts) {
+            #expect(text.utf8.count == MessageID.characterCount)
+            #expect(MessageID(text)?.rawValue == value)
+            #expect(MessageID(text.uppercased())?.rawValue == value)
+        }
+        for text in ["", "0", "zzzzzzzzzzzzz", "il00000000000", "00000000000000"] {
+            #expect(MessageID(text) == nil, "\(text)")
+        }
+    }
+
+    @Test("Ids grow whatever the clock does")
+    func idsGrow() {
+        let times: [UInt64] = [5_000_000_000, 5_000_000_000, 1, 5_000_000_001, 9_000_000_000]
+        let position = TestCounter()
+        let source = MessageIDSource(
+            above: MessageID(rawValue: 7), clock: { times[position.next() % times.count] })
+        var last = MessageID(rawValue: 7)
+        for _ in 0..<1000 {
+            let next = source.next()
+            #expect(next > last)
+            last = next
+        }
+    }
+}

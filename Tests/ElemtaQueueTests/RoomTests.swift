@@ -1,0 +1,190 @@
+import ElemtaSMTP
+import Glibc
+import Testing
+
+@testable import ElemtaQueue
+
+/// Too little room, too many owners, submissions that are wrong in themselves.
+@Suite struct RoomTests {
+    @Test("A second opener is told who holds the queue; after a stop it is free")
+    func secondOpener() throws {
+        let fixture = try SpoolFixture(try TestDirectory())
+        #expect(throws: SpoolError.held(by: getpid())) { try SpoolFixture(fixture.directory) }
+        fixture.spool.stop()
+        _ = try SpoolFixture(fixture.directory)
+    }
+
+    @Test("Nobody else can look into the queue")
+    func modes() throws {
+        let fixture = try SpoolFixture(try TestDirectory())
+        try fixture.accept()
+        func mode(_ name: String) -> mode_t {
+            var status = stat()
+            unsafe stat(fixture.directory.queue + name, &status)
+            return status.st_mode & 0o777
+        }
+        for name in ["", "/content", "/quarantine"] { #expect(mode(name) == 0o700, "\(name)") }
+        for name in ["/spool.mdb", "/spool.mdb-lock", "/lock", "/reserve"] {
+            #expect(mode(name) == 0o600, "\(name)")
+        }
+    }
+
+    /// Says that it has another size than it has.
+    private final class Liar: SpoolContent {
+        let octetCount: Int
+        private let octets: [UInt8]
+
+        init(claiming count: Int, having actual: Int) {
+            octetCount = count
+            octets = pattern(actual)
+        }
+
+        func forEachSegment(_ body: (Span<UInt8>) -> Void) {
+            for start in stride(from: 0, to: octets.count, by: 700) {
+                let segment = Array(octets[start..<min(start + 700, octets.count)])
+                body(segment.span)
+            }
+        }
+    }
+
+    @Test(
+        "A submission that is wrong in itself is refused alone",
+        arguments: [
+            (100, 99), (100, 101), (0, 1), (9000, 8000), (9000, 8096), (9000, 9001),
+            (8096, 9000), (9000, 0),
+        ])
+    func wrongSize(claimed: Int, actual: Int) throws {
+        // Not started yet, so that all are in one batch.
+        let fixture = try SpoolFixture(try TestDirectory(), isStarted: false)
+        let envelopes = try (0..<3).map { _ in try fixture.envelope() }
+        let contents: [any SpoolContent] = [
+            ContentOctets(pattern(9000)), Liar(claiming: claimed, having: actual),
+            Liar(claiming: 8096, having: 8096),
+        ]
+        for (envelope, content) in zip(envelopes, contents) {
+            fixture.spool.accept(
+                Submission(
+                    token: envelope.id.rawValue, envelope: envelope, content: .inMemory(content)))
+        }
+        try fixture.start()
+        let results = try fixture.allAnswers().map(\.result)
+        #expect(
+            results == [
+                .success(envelopes[0].id), .failure(.contentMismatch),
+                .success(envelopes[2].id),
+            ])
+        #expect(try fixture.spool.list().messages.map(\.id) == [envelopes[0].id, envelopes[2].id])
+        #expect(try fixture.spool.read(envelopes[0].id).octets == pattern(9000))
+        #expect(try fixture.spool.read(envelopes[2].id).octets == pattern(8096))
+        #expect(throws: SpoolError.unknownMessage(envelopes[1].id)) {
+            try fixture.spool.read(envelopes[1].id)
+        }
+    }
+
+    @Test("The same id twice is refused the second time, and the first message is untouched")
+    func duplicate() throws {
+        let fixture = try SpoolFixture(try TestDirectory())
+        let envelope = try fixture.envelope()
+        try fixture.accept(envelope, [1])
+        #expect(throws: SpoolError.duplicate(envelope.id)) {
+            try fixture.accept(envelope, [2])
+        }
+        #expect(try fixture.spool.read(envelope.id).octets == [1])
+    }
+
+    /// Accepts until that is refused.
+    private func fill(_ fixture: SpoolFixture, limit: Int = 5000) throws -> [MessageID] {
+        var ids: [MessageID] = []
+        while ids.count < limit {
+            let envelope = try fixture.envelope()
+            fixture.spool.accept(
+                Submission(
+                    token: 0, envelope: envelope, content: .inMemory(ContentOctets(pattern(60_000)))
+                ))
+            switch try #require(try fixture.answer()).result {
+            case .success(let id): ids.append(id)
+            case .failure(let error):
+                #expect(error == .full)
+                return ids
+            }
+        }
+        return ids
+    }
+
+    /// A full spool delivers what it has and then takes mail again.
+    private func drains(_ fixture: SpoolFixture, _ ids: [MessageID]) throws {
+        #expect(ids.count > 10)
+        #expect(try fixture.spool.list().messages.map(\.id) == ids)
+        let items = try fixture.work(ids.count)
+        // Each third is put off: its record grows, which takes room too.
+        for (index, item) in items.enumerated() {
+            let status = DeliveryStatus(code: 250, text: pattern(500))
+            fixture.answer(item, index % 3 == 0 ? .deferred(status) : .delivered(status))
+        }
+        var deferred = 0
+        while deferred < (ids.count + 2) / 3 {
+            _ = try fixture.event { event in
+                if case .deferred = event { true } else { nil }
+            }
+            deferred += 1
+        }
+        #expect(
+            try fixture.spool.list().messages.map(\.id)
+                == ids.enumerated().filter { $0.offset % 3 == 0 }.map(\.element))
+        #expect(fixture.spool.hasRoom)
+        try fixture.accept()
+    }
+
+    @Test("A full map refuses mail, keeps what it has, and delivers it")
+    func fullMap() throws {
+        let fixture = try SpoolFixture(try TestDirectory()) { $0.mapSize = 4 << 20 }
+        try drains(fixture, try fill(fixture))
+    }
+
+    @Test("A full disk refuses mail, keeps what it has, and delivers it")
+    func fullDisk() throws {
+        let directory = try TestDirectory()
+        try FileSystem.makeDirectory(directory.queue)
+        // Needs root; elsewhere the full map stands for it.
+        guard unsafe mount("tmpfs", directory.queue, "tmpfs", 0, "size=8m") == 0 else { return }
+        defer { unsafe umount2(directory.queue, 2) }
+        let fixture = try SpoolFixture(directory)
+        let ids = try fill(fixture)
+        // Somebody else takes what is left.
+        let other = try OpenFile(directory.queue + "/other", O_WRONLY | O_CREAT)
+        let chunk = [UInt8](repeating: 1, count: 4096)
+        while (try? other.write(chunk.span)) != nil {}
+        #expect(try fill(fixture).isEmpty)
+        let items = try fixture.work(ids.count)
+        for item in items { fixture.answer(item, .deferred(DeliveryStatus(code: 451))) }
+        for _ in items {
+            _ = try fixture.event { event in
+                if case .deferred = event { true } else { nil }
+            }
+        }
+        #expect(try fixture.spool.list(.state(.deferred)).messages.map(\.id) == ids)
+        try FileSystem.remove(directory.queue + "/other")
+        try other.truncate(to: 0)
+        fixture.pass(100)
+        for item in try fixture.work(ids.count) {
+            fixture.answer(item, .delivered(DeliveryStatus(code: 250)))
+        }
+        try fixture.accept()
+        fixture.spool.stop()
+        #expect(try SpoolFixture(directory, isStarted: false).spool.list().messages.count == 1)
+    }
+
+    @Test("Below the minimum that must stay free nothing is accepted")
+    func minimumFree() throws {
+        let fixture = try SpoolFixture(try TestDirectory()) { $0.minimumFree = .max / 2 }
+        #expect(throws: SpoolError.full) { try fixture.accept() }
+        #expect(!fixture.spool.hasRoom)
+    }
+
+    @Test("After a stop submissions are answered, not lost in silence")
+    func acceptAfterStop() throws {
+        let fixture = try SpoolFixture(try TestDirectory())
+        fixture.spool.stop()
+        #expect(throws: SpoolError.stopped) { try fixture.accept() }
+    }
+}
