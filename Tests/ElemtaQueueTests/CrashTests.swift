@@ -22,7 +22,7 @@ private struct VictimProcess: ~Copyable {
             strdup(program), strdup("accept"), strdup(directory), nil,
         ]
         // Safe because the words live until the child has its copy.
-        defer { for unsafeword in unsafe words { unsafe free(word) } }
+        defer { unsafe words.forEach { unsafe free($0) } }
         var process: pid_t = 0
         let code = unsafe posix_spawn(&process, program, &actions, nil, &words, environ)
         close(ends[1])

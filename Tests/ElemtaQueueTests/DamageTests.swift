@@ -197,7 +197,9 @@ import Testing
             let writer = fixture.spool.contentFile(for: envelope)
             try writer.begin()
             try writer.append(pattern(100_000).span)
-            #expect(FileSystem.exists(path(fixture, envelope.id)))
+            withExtendedLifetime(writer) {
+                #expect(FileSystem.exists(path(fixture, envelope.id)))
+            }
         }
         #expect(!FileSystem.exists(path(fixture, envelope.id)))
     }

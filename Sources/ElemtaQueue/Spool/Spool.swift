@@ -14,6 +14,7 @@ public final class Spool: Sendable {
     let store: SpoolStore
     let options: SpoolOptions
     private let directory: Mutex<Held?>
+    private let firstID: MessageID
     private let shared = SpoolShared()
     private let inbox = Inbox<SpoolRequest>()
     private let phase = Mutex(Phase.opened)
@@ -38,6 +39,7 @@ public final class Spool: Sendable {
         self.directory = Mutex(directory)
         self.store = store
         self.ids = ids
+        firstID = ids.next()
     }
 
     deinit { stop() }
@@ -66,6 +68,7 @@ public final class Spool: Sendable {
         dispatch: any DeliveryDispatch
     ) throws(SpoolError) {
         let (store, options, ids, shared, inbox) = (store, options, ids, shared, inbox)
+        let firstID = firstID
         self.acknowledge.withLock { $0 = acknowledge }
         let failure = phase.withLock { phase -> SpoolError? in
             guard case .opened = phase else { return .stopped }
@@ -73,7 +76,7 @@ public final class Spool: Sendable {
                 let thread = try NamedThread("elemta-spool") {
                     SpoolLoop(
                         store: store, options: options, ids: ids, shared: shared, inbox: inbox,
-                        dispatch: dispatch, acknowledge: acknowledge
+                        firstID: firstID, dispatch: dispatch, acknowledge: acknowledge
                     ).run()
                 }
                 phase = .running(thread)

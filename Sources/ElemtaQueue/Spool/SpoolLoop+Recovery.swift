@@ -81,6 +81,8 @@ extension SpoolLoop {
             return
         }
         if filed.remove(id) != nil { return }
+        // Begun since this process opened the spool: its client is still talking.
+        if id > firstID { return }
         if removals.contains(id) {
             // Its message was done; we died before the file was gone.
             try FileSystem.remove(path)

@@ -27,6 +27,9 @@ final class SpoolLoop {
     let ids: MessageIDSource
     let shared: SpoolShared
     let inbox: Inbox<SpoolRequest>
+    /// Greater than any id of an earlier process: content files from here on are being written
+    /// now, and none of the sweep's business.
+    let firstID: MessageID
     let dispatch: any DeliveryDispatch
     let acknowledge: @Sendable ([Acknowledgement]) -> Void
 
@@ -61,7 +64,7 @@ final class SpoolLoop {
 
     init(
         store: SpoolStore, options: SpoolOptions, ids: MessageIDSource, shared: SpoolShared,
-        inbox: Inbox<SpoolRequest>, dispatch: any DeliveryDispatch,
+        inbox: Inbox<SpoolRequest>, firstID: MessageID, dispatch: any DeliveryDispatch,
         acknowledge: @escaping @Sendable ([Acknowledgement]) -> Void
     ) {
         self.store = store
@@ -69,6 +72,7 @@ final class SpoolLoop {
         self.ids = ids
         self.shared = shared
         self.inbox = inbox
+        self.firstID = firstID
         self.dispatch = dispatch
         self.acknowledge = acknowledge
         schedule = Schedule(outstandingLimit: options.outstandingLimit)
