@@ -210,11 +210,10 @@ class Queue(Case):
     def test_show_tells_all_of_one(self):
         def body(server, sink, ids):
             said = server.run("queue", "show", ids[2])
-            for word in (ids[2], "a@example.org", "user2@d2.example", "Subject: number 2"):
+            for word in (ids[2], "a@example.org", "user2@d2.example", "client.example.org"):
                 self.assertIn(word, said)
             raw = server.run("queue", "show", ids[2], "--raw")
             self.assertTrue(raw.replace("\r\n", "\n").endswith("Subject: number 2\n\nbody\n"), raw)
-            server.run("queue", "show", ids[2][:-1] + ("0" if ids[2][-1] != "0" else "1"), status=None)
 
         self.on_both(body)
 
@@ -236,16 +235,14 @@ class Queue(Case):
         self.assertEqual(sink.wait_for(1)[0].addresses, ["user1@d1.example"])
         server.run("queue", "retry", "--all")
         sink.wait_for(3)
-        server.until_queue_is_empty()
+        server.until_nothing_waits()
 
     def test_what_is_not_there_is_an_error(self):
         server, _, ids = self.filled()
         server.run("queue", "delete", ids[0])
         for command in ("show", "delete", "retry"):
-            said = server.run("queue", command, ids[0], status=None)
-            self.assertIn(ids[0], said)
-            with self.assertRaises(AssertionError):
-                server.run("queue", command, ids[0])
+            said = server.run("queue", command, ids[0], status=os.EX_NOINPUT)
+            self.assertIn("not", said)
 
     def test_without_a_selection_nothing_is_deleted(self):
         server, _, ids = self.filled()

@@ -119,6 +119,9 @@ class PostfixTools(Case):
 class RoundTrips:
     """Every body, in by DATA and by BDAT; how it goes out depends on the next hop."""
 
+    def faithful_bodies(self):
+        return bodies()
+
     def check(self, content, via, parameters=" BODY=8BITMIME"):
         known = len(self.next_hop.messages)
         client = self.connect()
@@ -131,12 +134,12 @@ class RoundTrips:
         return message
 
     def test_in_by_data(self):
-        for name, content in bodies().items():
+        for name, content in self.faithful_bodies().items():
             with self.subTest(name):
                 self.check(content, "DATA")
 
     def test_in_by_bdat(self):
-        for name, content in bodies().items():
+        for name, content in self.faithful_bodies().items():
             with self.subTest(name):
                 self.check(content, "BDAT")
 
@@ -168,8 +171,12 @@ class ToANextHopWithChunking(RoundTrips, SharedServerCase):
 class ToANextHopWithoutChunking(RoundTrips, SharedServerCase):
     extensions = WITHOUT_CHUNKING
 
+    def faithful_bodies(self):
+        # NUL in mail data is nothing that a next hop must keep (RFC 5322 2.1): bounced, below.
+        return {name: content for name, content in bodies().items() if name != "NULs"}
+
     def test_what_data_cannot_carry_is_bounced_and_never_sent(self):
-        for content in (b"Subject: x\r\n\r\nx\n.\nQUIT\r\n", b"Subject: x\r\n\r\nx\r.\r\n", b"Subject: x\r\n\r\n\n.\r\n"):
+        for content in (bodies()["NULs"], b"Subject: x\r\n\r\nx\n.\nQUIT\r\n", b"Subject: x\r\n\r\nx\r.\r\n", b"Subject: x\r\n\r\n\n.\r\n"):
             with self.subTest(content):
                 known = len(self.next_hop.messages)
                 client = self.connect()
@@ -191,20 +198,18 @@ class ToANextHopWithoutChunking(RoundTrips, SharedServerCase):
 
 
 class ReceivedField(SharedServerCase):
-    def trace(self, send):
-        known = len(self.next_hop.messages)
-        reply = send()
+    def trace(self, client, recipients=("b@example.com",), sender="a@example.org", parameters=""):
+        token = unique()
+        reply = client.message(sender, recipients, token + b"\r\n", parameters)
         self.assertReply(reply, "250 2.0.0")
-        trace = self.next_hop.wait_for(known + 1)[known].trace
+        trace = self.arrived(token).trace
         for line in trace.split(b"\r\n"):
             self.assertLessEqual(len(line), 998)
         return re.sub(r"\s+", " ", trace.decode()), reply
 
     def test_it_says_from_by_with_id_for_and_when(self):
         client = self.connect()
-        trace, reply = self.trace(
-            lambda: client.message("a@example.org", ["b@example.com"], b"x\r\n")
-        )
+        trace, reply = self.trace(client)
         self.assertRegex(
             trace,
             r"^Received: from client\.example\.org \(\[127\.0\.0\.1\]\) by mail\.example\.com with ESMTP "
@@ -214,20 +219,16 @@ class ReceivedField(SharedServerCase):
 
     def test_two_recipients_are_not_told_of_each_other(self):
         client = self.connect()
-        trace, _ = self.trace(
-            lambda: client.message("a@example.org", ["b@example.com", "c@example.com"], b"x\r\n")
-        )
+        trace, _ = self.trace(client, ["b@example.com", "c@example.com"])
         self.assertNotIn(" for ", trace)
 
     def test_helo_is_smtp_and_smtputf8_is_utf8smtp(self):
         client = self.connect(hello=None)
         client.command("HELO old.example.org")
-        trace, _ = self.trace(lambda: client.message("a@example.org", ["b@example.com"], b"x\r\n"))
+        trace, _ = self.trace(client)
         self.assertIn(" with SMTP id ", trace)
         client.ehlo("new.example.org")
-        trace, _ = self.trace(
-            lambda: client.message("jürgen@example.org", ["b@example.com"], b"x\r\n", " SMTPUTF8")
-        )
+        trace, _ = self.trace(client, sender="jürgen@example.org", parameters=" SMTPUTF8")
         self.assertIn(" with UTF8SMTP id ", trace)
 
     def test_a_message_that_loops_is_refused(self):
@@ -248,7 +249,7 @@ class Discarding(Case):
         client = self.client(server)
         for _ in range(5):
             self.assertReply(client.message("a@example.org", ["b@example.com"], b"x\r\n"), "250 2.0.0")
-        server.until_queue_is_empty()
+        server.until_nothing_waits()
 
 
 def difference(expected, found):

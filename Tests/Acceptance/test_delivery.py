@@ -137,7 +137,7 @@ class Routes(Case):
         self.assertEqual(exact.wait_for(1)[0].addresses, ["a@example.com"])
         self.assertEqual(below.wait_for(1)[0].addresses, ["b@sub.example.com", "c@deep.sub.example.com"])
         self.assertEqual(rest.wait_for(1)[0].addresses, ["d@example.org"])
-        server.until_queue_is_empty()
+        server.until_nothing_waits()
 
     def test_recipients_of_one_destination_share_a_transaction(self):
         sink = self.sink()
@@ -217,4 +217,4 @@ class PartialResults(Case):
         sink.faults["rcpt"] = []
         messages = sink.wait_for(3)
         self.assertEqual(messages[2].addresses, ["full@example.com"])
-        server.until_queue_is_empty()
+        server.until_nothing_waits()

@@ -62,7 +62,7 @@ class KillNine(Case):
                 accepted.update(sender.accepted)
             server.start()
         until(lambda: accepted.keys() <= self.arrived(sink).keys(), "every accepted message at the sink", 120)
-        server.until_queue_is_empty(60)
+        server.until_nothing_waits(60)
         arrived = self.arrived(sink)
         for name, size in accepted.items():
             for found in arrived[name]:

@@ -134,7 +134,7 @@ class Stopping(Case):
                 self.assertEqual(server.wait(10), 0)
                 server.start()
                 self.assertEqual(sink.wait_for(1)[0].without_trace(), content)
-                server.until_queue_is_empty()
+                server.until_nothing_waits()
                 self.assertEqual(len(sink.messages), 1)
 
     def assertRefused(self, address):

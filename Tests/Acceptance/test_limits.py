@@ -28,9 +28,9 @@ class Sizes(Case):
         client = self.client(server, hello=None)
         self.assertIn("250-SIZE 100000", client.ehlo().lines)
         for via in ("DATA", "BDAT"):
-            for size in (100_001, 300_000, 5_000_000):
-                content = b"y" * 998 + b"\r\n"
-                content = (content * (size // 1000 + 1))[: size - 2] + b"\r\n"
+            for size in (100_003, 300_000, 5_000_000):
+                content = (b"y" * 98 + b"\r\n") * (size // 100) + b"y" * (size % 100 - 2) + b"\r\n"
+                content = content if size % 100 else content[:-2]
                 with self.subTest(via=via, size=size):
                     client.envelope("a@example.org", ["b@example.com"])
                     reply = client.data(content) if via == "DATA" else client.bdat(content, chunk=65536 * 8)
@@ -44,7 +44,7 @@ class Sizes(Case):
     def test_stuffed_dots_do_not_count(self):
         server = self.server({"max_message_size": 10_000})
         client = self.client(server)
-        reply = client.message("a@example.org", ["b@example.com"], b".\r\n" * 3333 + b"\r"[:0])
+        reply = client.message("a@example.org", ["b@example.com"], b".\r\n" * 3333)
         self.assertReply(reply, "250 2.0.0")
 
 
@@ -238,7 +238,9 @@ class Hostility(SharedServerCase):
         line = b"w" * 998 + b"\r\n"
         for _ in range(40):
             client = self.client(server)
-            client.envelope("a@example.org", ["b@example.com"])
+            if client.command("MAIL FROM:<a@example.org>").code != 250:
+                break  # 452: checked by what follows
+            client.command("RCPT TO:<b@example.com>")
             if client.command("DATA").code != 354:
                 break
             client.send(line * 900)

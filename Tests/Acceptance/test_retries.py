@@ -12,7 +12,9 @@ from harness.waiting import until
 SOON = {"retry_schedule": [1]}
 
 
-class Retries(Case):
+class FaultyHop:
+    """What the tests of one message and one misbehaving next hop share."""
+
     def deliver(self, sink, token, configuration=None, recipients=("b@example.com",), sender="a@example.org",
                 parameters=""):
         server = self.server({"queue": SOON, **routes_to(sink), **(configuration or {})})
@@ -21,6 +23,8 @@ class Retries(Case):
             self.assertReply(client.message(sender, recipients, content, parameters), "250 2.0.0")
         return server
 
+
+class Retries(FaultyHop, Case):
     def test_a_next_hop_that_was_down_gets_it_later(self):
         sink = self.sink(listening=False)
         token = unique()
@@ -29,7 +33,7 @@ class Retries(Case):
         sink.listen()
         message = sink.wait_for(1)[0]
         self.assertIn(token, message.content)
-        server.until_queue_is_empty()
+        server.until_nothing_waits()
 
     def test_temporary_trouble_at_every_stage_is_tried_again(self):
         for stage in ("connect", "ehlo", "mail", "rcpt", "data", "content"):
@@ -42,7 +46,7 @@ class Retries(Case):
                     messages = sink.wait_for(1)
                     self.assertEqual([m.addresses for m in messages], [["b@example.com"]])
                     self.assertIn(token, messages[0].content)
-                    server.until_queue_is_empty()
+                    server.until_nothing_waits()
                     self.assertEqual(len(sink.messages), 1)
                     server.stop()
 
@@ -75,7 +79,7 @@ class Retries(Case):
         other.wait_for(1)
 
 
-class Bounces(Retries):
+class Bounces(FaultyHop, Case):
     REFUSAL = b"550 5.1.1 No such user here\r\n"
 
     def bounce_of(self, message):
@@ -108,7 +112,7 @@ class Bounces(Retries):
         self.assertIn("550 5.1.1 No such user here", of_recipient["Diagnostic-Code"])
         self.assertIn(original.get_content_type(), ("message/rfc822", "text/rfc822-headers"))
         self.assertIn(token, original.as_bytes())
-        server.until_queue_is_empty()
+        server.until_nothing_waits()
 
     def test_headers_only_when_ret_says_so(self):
         for ret, whole in (("HDRS", False), ("FULL", True)):
@@ -124,20 +128,20 @@ class Bounces(Retries):
                 sink = self.sink(("8BITMIME",), faults={stage: [b"554 5.6.0 No\r\n"]})
                 server = self.deliver(sink, unique(), recipients=["b@example.com", "c@example.com"])
                 self.assertEqual(sink.wait_for(1)[0].addresses, ["a@example.org"])
-                server.until_queue_is_empty()
+                server.until_nothing_waits()
                 self.assertEqual(len(sink.messages), 1)
 
     def test_nothing_is_bounced_to_the_null_reverse_path(self):
         sink = self.sink(faults={"rcpt": Always(self.REFUSAL)})
         server = self.deliver(sink, unique(), sender="")
-        server.until_queue_is_empty()
+        server.until_nothing_waits()
         self.assertEqual(sink.messages, [])
         self.assertEqual(sum(c.startswith(b"RCPT") for c in sink.commands), 1)
 
     def test_a_bounce_that_is_refused_makes_no_further_bounce(self):
         sink = self.sink(faults={"rcpt": Always(self.REFUSAL)})
         server = self.deliver(sink, unique())
-        server.until_queue_is_empty()
+        server.until_nothing_waits()
         self.assertEqual(sink.messages, [])
         self.assertEqual(sum(c.startswith(b"RCPT") for c in sink.commands), 2)
 
@@ -148,7 +152,7 @@ class Bounces(Retries):
             client.command("MAIL FROM:<a@example.org>")
             client.command("RCPT TO:<b@example.com> NOTIFY=NEVER")
             self.assertReply(client.data(b"x\r\n"), "250")
-        server.until_queue_is_empty()
+        server.until_nothing_waits()
         self.assertEqual(sink.messages, [])
 
     def test_success_is_reported_when_asked_for_and_the_next_hop_cannot(self):
@@ -192,7 +196,7 @@ class Restarts(Case):
         server.start()
         messages = sink.wait_for(20)
         self.assertEqual(sorted(m.without_trace()[9:25] for m in messages), sorted(tokens))
-        server.until_queue_is_empty()
+        server.until_nothing_waits()
 
     def test_message_ids_are_never_given_twice(self):
         server = self.server()

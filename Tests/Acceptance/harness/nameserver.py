@@ -18,10 +18,8 @@ class NameServer:
     def __init__(self, zone):
         self.zone = {name.lower(): records for name, records in zone.items()}
         self.questions = []
-        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.udp.bind(("127.0.0.1", 0))
+        self.udp, self.tcp = same_port()
         self.address = "127.0.0.1:%d" % self.udp.getsockname()[1]
-        self.tcp = socket.create_server(self.udp.getsockname())
         threading.Thread(target=self._serve_udp, daemon=True).start()
         threading.Thread(target=self._serve_tcp, daemon=True).start()
 
@@ -103,6 +101,19 @@ class NameServer:
         else:
             data = wire_name(values[0])
         return wire_name(name) + struct.pack("!HHIH", TYPES[kind], 1, 1, len(data)) + data
+
+
+def same_port():
+    """Both sockets on one port; what is free for one protocol may be taken for the other."""
+    while True:
+        tcp = socket.create_server(("127.0.0.1", 0))
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            udp.bind(tcp.getsockname())
+            return udp, tcp
+        except OSError:
+            tcp.close()
+            udp.close()
 
 
 def soa(name):

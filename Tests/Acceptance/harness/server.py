@@ -167,8 +167,12 @@ class Server:
         """What `elemta queue list --json` says: one mapping a message."""
         return [json.loads(line) for line in self.run("queue", "list", "--json").splitlines()]
 
-    def until_queue_is_empty(self, seconds=30):
-        until(lambda: not self.queue(), "an empty queue", seconds)
+    def waiting(self):
+        """The messages that are still to be delivered; failed ones stay to be looked at."""
+        return [message for message in self.queue() if message["state"] != "failed"]
+
+    def until_nothing_waits(self, seconds=30):
+        until(lambda: not self.waiting(), "a queue in which nothing waits", seconds)
 
     def resident_octets(self):
         return self._memory("VmRSS")
