@@ -66,7 +66,7 @@ func say(_ text: String) {
         switch arguments[1] {
         case "measure":
             try measure(
-                spool, transaction, concurrency: Int(arguments[3]) ?? 100,
+                spool, options, transaction, concurrency: Int(arguments[3]) ?? 100,
                 messages: Int(arguments[4]) ?? 100_000, octets: Int(arguments[5]) ?? 1024,
                 keeps: arguments.count > 6)
         default: try accept(spool, transaction)
@@ -75,8 +75,8 @@ func say(_ text: String) {
 
     /// As many submitters as `concurrency`, each with one message under way.
     static func measure(
-        _ spool: Spool, _ transaction: MailTransaction, concurrency: Int, messages: Int,
-        octets: Int, keeps: Bool
+        _ spool: Spool, _ options: SpoolOptions, _ transaction: MailTransaction,
+        concurrency: Int, messages: Int, octets: Int, keeps: Bool
     ) throws {
         let content = ContentOctets([UInt8](repeating: 0x78, count: octets))
         let acknowledged = Inbox<[Acknowledgement]>()
@@ -124,6 +124,39 @@ func say(_ text: String) {
             "\(concurrency) submitters, \(octets) octets: \(rate) messages/s, "
                 + "\(Int(perMessage * 10))e-1 us of the spool thread each, "
                 + "\(messages / max(times.commits, 1)) messages a commit, \(refused) refused\n")
+        if keeps { try remember(options, messages) }
+    }
+
+    /// What the schedule of a queue that nobody empties costs: opened again by this process, its
+    /// own memory before and after.
+    static func remember(_ options: SpoolOptions, _ messages: Int) throws {
+        let recovered = Inbox<RecoveryReport>()
+        var options = options
+        options.events = { event in
+            if case .recovered(let report) = event { recovered.post(report) }
+        }
+        let again = try Spool.open(options)
+        let before = ownMemory()
+        let begin = seconds(CLOCK_MONOTONIC)
+        try again.start(acknowledge: { _ in }, dispatch: Sink())
+        _ = recovered.takeOne()
+        let elapsed = Int((seconds(CLOCK_MONOTONIC) - begin) * 1000)
+        let octets = (ownMemory() - before) / messages
+        say("\(messages) messages: schedule back in \(elapsed) ms, \(octets) octets each\n")
+        again.stop()
+    }
+
+    /// Octets of anonymous memory, which leaves out the pages of the map.
+    static func ownMemory() -> Int {
+        guard let file = unsafe fopen("/proc/self/status", "r") else { return 0 }
+        defer { unsafe fclose(file) }
+        var line = [CChar](repeating: 0, count: 256)
+        while unsafe fgets(&line, 256, file) != nil {
+            let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8($0) }, as: UTF8.self)
+            guard text.hasPrefix("RssAnon:") else { continue }
+            return (text.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0) * 1024
+        }
+        return 0
     }
 
     static func nothing(_ sink: Sink) {

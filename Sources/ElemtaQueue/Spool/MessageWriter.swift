@@ -155,7 +155,14 @@ struct MessageWriter {
                 taken += filler?.take(segment.extracting(taken...), allowingMore: true) ?? 0
             }
         }
-        if let failure { throw Self.failure(failure, id) }
+        if let failure {
+            let reason = Self.failure(failure, id)
+            // The transaction goes on without the message: nothing of it may stay.
+            if case .message = reason {
+                _ = try remove(id, .pieces(next), transaction, tables)
+            }
+            throw reason
+        }
         let isExact = next == pieces && (filler?.isExact ?? (pieces == 0))
         unsafe filler?.seal(id, part: next &- 1)
         if isLast, pieces > 0 { lastPiece = id }
