@@ -14,6 +14,15 @@ import Testing
         _ = try SpoolFixture(fixture.directory)
     }
 
+    @Test("A directory that everybody writes to is refused and left as it is")
+    func sharedDirectory() throws {
+        let directory = try TestDirectory()
+        try FileSystem.makeDirectory(directory.queue)
+        #expect(unsafe chmod(directory.queue, 0o1777) == 0)
+        #expect(throws: SpoolError.self) { try SpoolFixture(directory) }
+        #expect(directory.files(in: "") == [])
+    }
+
     @Test("Nobody else can look into the queue")
     func modes() throws {
         let fixture = try SpoolFixture(try TestDirectory())
@@ -146,7 +155,9 @@ import Testing
         let directory = try TestDirectory()
         try FileSystem.makeDirectory(directory.queue)
         // Needs root; elsewhere the full map stands for it.
-        guard unsafe mount("tmpfs", directory.queue, "tmpfs", 0, "size=8m") == 0 else { return }
+        guard unsafe mount("tmpfs", directory.queue, "tmpfs", 0, "size=8m,mode=700") == 0 else {
+            return
+        }
         defer { unsafe umount2(directory.queue, 2) }
         let fixture = try SpoolFixture(directory)
         let ids = try fill(fixture)

@@ -140,6 +140,15 @@ enum FileSystem {
         }
     }
 
+    /// Whether a directory is one that all users write to, each their own.
+    static func isSticky(_ path: String) throws(FileError) -> Bool {
+        var status = stat()
+        guard unsafe stat(path, &status) == 0 else {
+            throw FileError(operation: "stat \(path)", code: errno)
+        }
+        return status.st_mode & S_ISVTX != 0
+    }
+
     static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }
 
     /// The names in a directory, without . and ..; none when there is no such directory.

@@ -13,6 +13,10 @@ struct QueueDirectory: ~Copyable {
     init(_ path: String, allowNetworkFileSystem: Bool) throws(SpoolError) {
         do throws(FileError) {
             try FileSystem.makeDirectory(path)
+            // /tmp and its kin must stay as they are.
+            guard try !FileSystem.isSticky(path) else {
+                throw FileError(operation: "\(path) belongs to everybody", code: EPERM)
+            }
             // A directory made by hand may be open to others: what is in it is people's mail.
             guard unsafe chmod(path, 0o700) == 0 else {
                 throw FileError(operation: "chmod \(path)", code: errno)
