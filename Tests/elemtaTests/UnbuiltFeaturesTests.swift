@@ -1,0 +1,69 @@
+import ElemtaConfiguration
+import Glibc
+import Testing
+
+@testable import elemta
+
+@Suite("Features that aren't built") struct UnbuiltFeaturesTests {
+    /// What the configuration `yaml` makes the start fail with.
+    private func complaints(_ yaml: String) throws -> [String] {
+        let path = "/tmp/elemta-unbuilt-\(UInt64.random(in: 0...UInt64.max)).yaml"
+        let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        try #require(descriptor >= 0)
+        defer {
+            close(descriptor)
+            unsafe unlink(path)
+        }
+        try #require(Descriptors.writeAll(Array(yaml.utf8), to: descriptor))
+        let loaded = try Configuration.load(explicitPath: path, environment: [:])
+        return UnbuiltFeatures.complaints(about: loaded.configuration)
+    }
+
+    @Test("the defaults ask for nothing that isn't there")
+    func defaults() throws {
+        let loaded = try Configuration.load(
+            explicitPath: nil, environment: ["ELEMTA_CONFIG": ""])
+        #expect(UnbuiltFeatures.complaints(about: loaded.configuration).isEmpty)
+    }
+
+    @Test(
+        "a feature that somebody switches on and that isn't built is named by its key",
+        arguments: [
+            ("auth: {enabled: true}", "auth.enabled"),
+            ("tls: {enabled: true}", "tls.enabled"),
+            ("dev_mode: true", "dev_mode"),
+            ("user: elemta", "user"),
+            (
+                "tls: {enabled: true}\nlisteners: [{address: \":25\", tls: implicit}]",
+                "listeners[0].tls: implicit"
+            ),
+            ("listeners: [{address: \":25\", submission: true}]", "listeners[0].submission"),
+            (
+                "listeners: [{address: \":25\", proxy_protocol: true, trusted_proxies: [10.0.0.1]}]",
+                "listeners[0].proxy_protocol"
+            ),
+            (
+                "delivery: {relay_host: \"a.example:25\", relay_tls: required}",
+                "delivery.relay_tls: required"
+            ),
+            (
+                "delivery: {routes: [{domain: \"*\", deliver: \"maildir:///var/mail/{local}\"}]}",
+                "delivery.routes[0].deliver: maildir:///var/mail/{local}"
+            ),
+            (
+                "delivery: {routes: [{domain: \"*\", deliver: mx, tls: required}]}",
+                "delivery.routes[0].tls: required"
+            ),
+            ("delivery: {rate: [{domain: a.example, limit: \"1/1s\"}]}", "delivery.rate"),
+            ("limits: {rate_per_ip: \"100/60s\"}", "limits.rate_per_ip"),
+            ("limits: {greet_delay: 3}", "limits.greet_delay"),
+            ("limits: {messages_per_connection: 3}", "limits.messages_per_connection"),
+            ("limits: {xclient_hosts: [10.0.0.1]}", "limits.xclient_hosts"),
+            ("logging: {format: json}", "logging.format: json"),
+            ("http: {listen_addr: \"127.0.0.1:8080\"}", "http.listen_addr"),
+        ])
+    func features(yaml: String, key: String) throws {
+        let complaints = try complaints(yaml)
+        #expect(complaints.contains { $0.hasPrefix("\(key) is set") }, "\(complaints)")
+    }
+}
