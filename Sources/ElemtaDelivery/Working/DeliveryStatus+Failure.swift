@@ -94,7 +94,7 @@ struct FailureReason {
         case .needsChunking:
             self.init(
                 EnhancedStatus(.permanentFailure, 6, 3),
-                "\(nextHop) does not take content with NUL or bare CR or LF (CHUNKING)",
+                "\(nextHop) does not take content with bare CR or LF (CHUNKING)",
                 nextHop: nextHop)
         }
     }

@@ -69,7 +69,7 @@ public enum ClientFailure: Error, Hashable, Sendable {
         case needsSMTPUTF8
         /// Octets beyond ASCII, and no 8BITMIME (RFC 6152 3): 5.6.3.
         case needsEightBitMIME
-        /// NUL, bare CR or bare LF, and no CHUNKING (RFC 3030 3): 5.6.3.
+        /// A bare CR or bare LF, and no CHUNKING (RFC 3030 2): 5.6.3.
         case needsChunking
     }
 

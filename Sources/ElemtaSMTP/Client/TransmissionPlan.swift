@@ -19,9 +19,10 @@ struct TransmissionPlan {
             extensions.smtputf8
             && (internationalized
                 || transaction.recipients.contains { Self.isInternationalized($0.path) })
-        // An unfinished last line is no obstacle: DATA completes it with a CRLF.
-        let needsChunking = !content.traits.isDisjoint(
-            with: [.nul, .bareCarriageReturn, .bareLineFeed])
+        // Neither NUL nor an unfinished last line is an obstacle: nobody takes a NUL for the end of
+        // the data, and DATA completes the line with a CRLF. Both are better off with BDAT.
+        let needsChunking = !content.traits.isDisjoint(with: [.bareCarriageReturn, .bareLineFeed])
+        let isBinary = needsChunking || content.traits.contains(.nul)
         let common: ClientFailure.Obstacle? =
             if case .octets(let limit) = extensions.size, limit < content.octetCount {
                 .tooLarge(limit: limit)
@@ -41,14 +42,14 @@ struct TransmissionPlan {
         }
         let usesChunk =
             extensions.chunking
-            && (needsChunking || content.traits.contains(.unfinishedLine)
+            && (isBinary || content.traits.contains(.unfinishedLine)
                 || content.octetCount >= Self.chunkingThreshold)
         transfer =
             usesChunk
             ? .chunk(command: Array("BDAT \(content.octetCount) LAST\r\n".utf8)) : .data
         body =
             if usesChunk, extensions.binaryMIME,
-                needsChunking || transaction.parameters.bodyType == .binaryMIME
+                isBinary || transaction.parameters.bodyType == .binaryMIME
             {
                 .binaryMIME
             } else if extensions.eightBitMIME,
