@@ -229,7 +229,7 @@ class Queue(Case):
 
     def test_retry_tries_now(self):
         server, sink, ids = self.filled()
-        until(lambda: server.log.count("deferred") >= 3, "three first attempts in the log")
+        until(lambda: server.log.count(" message_deferred ") >= 3, "three deferred messages in the log")
         sink.listen()
         server.run("queue", "retry", ids[1])
         self.assertEqual(sink.wait_for(1)[0].addresses, ["user1@d1.example"])

@@ -96,7 +96,16 @@ class Stopping(Case):
                 for client in clients:
                     self.assertReply(client.reply(), "421 4.3.2")
                     self.assertTrue(client.is_closed())
+                    client.close()
                 self.assertEqual(server.wait(5), 0)
+
+    def test_clients_that_do_not_hang_up_do_not_hold_it_up(self):
+        server = self.server()
+        clients = [self.client(server) for _ in range(5)]
+        server.process.send_signal(signal.SIGTERM)
+        for client in clients:
+            self.assertReply(client.reply(), "421 4.3.2")
+        self.assertEqual(server.wait(5), 0)
 
     def test_a_running_transaction_finishes(self):
         for name in ("after MAIL", "within DATA", "within BDAT", "within spilled DATA"):
@@ -119,6 +128,7 @@ class Stopping(Case):
                     self.assertReply(client.reply(), "250")
                 server.process.send_signal(signal.SIGTERM)
                 self.assertReply(idle.reply(), "421 4.3.2")
+                idle.close()
                 self.assertRefused(server.address)
                 if name == "after MAIL":
                     reply = client.data(content)
@@ -131,6 +141,7 @@ class Stopping(Case):
                 # The transaction is over: now it is this client's turn.
                 self.assertReply(client.reply(), "421 4.3.2")
                 self.assertTrue(client.is_closed())
+                client.close()
                 self.assertEqual(server.wait(10), 0)
                 server.start()
                 self.assertEqual(sink.wait_for(1)[0].without_trace(), content)

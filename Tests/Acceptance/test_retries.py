@@ -29,7 +29,7 @@ class Retries(FaultyHop, Case):
         sink = self.sink(listening=False)
         token = unique()
         server = self.deliver(sink, token)
-        until(lambda: "attempts" in server.log or "deferred" in server.log, "a first attempt in the log")
+        until(lambda: " message_deferred " in server.log, "a first attempt in the log")
         sink.listen()
         message = sink.wait_for(1)[0]
         self.assertIn(token, message.content)

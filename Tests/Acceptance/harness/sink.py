@@ -78,6 +78,7 @@ class Sink:
         self.transcripts = []
         self.lock = threading.Lock()
         self.closing = False
+        self.accepting = None
         self.open_sockets = set()
         self.most_open = 0
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -102,7 +103,8 @@ class Sink:
 
     def listen(self):
         self.listener.listen(1024)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.accepting = threading.Thread(target=self._accept, daemon=True)
+        self.accepting.start()
 
     def close(self):
         self.closing = True
@@ -114,6 +116,9 @@ class Sink:
             except OSError:
                 pass
         self.listener.close()
+        if self.accepting:
+            # Until its accept has returned the port isn't free.
+            self.accepting.join(10)
 
     def wait_for(self, count, seconds=20):
         """The messages, once there are `count` of them."""
