@@ -1,6 +1,7 @@
 import DequeModule
 import ElemtaSMTP
 import Glibc
+import Synchronization
 
 /// Why a transaction was lost.
 private enum BatchFailure: Error {
@@ -317,6 +318,10 @@ extension SpoolLoop {
         for event in draft.events { options.events(event) }
         if slice.hasJob, jobs[0].reportProgress() { jobs.removeFirst() }
         if !reserve.isFilled, slice.outcomes > 0 { refillReserve() }
+        if shared.isShort.load(ordering: .relaxed) {
+            // Nothing is offered while MAIL is refused: what made room has to say so.
+            _ = store.hasRoom(for: 0, minimumFree: options.minimumFree, shared)
+        }
     }
 
     private func refillReserve() {
