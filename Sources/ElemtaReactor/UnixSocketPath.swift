@@ -12,10 +12,8 @@ struct UnixSocketPath: ~Copyable {
     /// Throws when the directory can't be opened, and `ENAMETOOLONG` when the last component alone
     /// is too long.
     init(_ path: String, for operation: String) throws(ReactorError) {
-        self.path = path
         guard path.utf8.count > SocketAddress.unixPathLimit else {
-            directory = nil
-            address = SocketAddress(unixPath: path)
+            self.init(path: path, directory: nil, address: SocketAddress(unixPath: path))
             return
         }
         guard let slash = path.lastIndex(of: "/") else {
@@ -24,8 +22,15 @@ struct UnixSocketPath: ~Copyable {
         let parent = slash == path.startIndex ? "/" : String(path[..<slash])
         let number = unsafe open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard number >= 0 else { throw .current("open") }
-        directory = OwnedDescriptor(taking: number)
-        address = SocketAddress(unixPath: "/proc/self/fd/\(number)\(path[slash...])")
+        self.init(
+            path: path, directory: OwnedDescriptor(taking: number),
+            address: SocketAddress(unixPath: "/proc/self/fd/\(number)\(path[slash...])"))
+    }
+
+    private init(path: String, directory: consuming OwnedDescriptor?, address: SocketAddress) {
+        self.path = path
+        self.directory = directory
+        self.address = address
     }
 
     // The socket calls are methods, so that the directory stays open while they run.

@@ -48,12 +48,17 @@ struct SessionDriver: ~Copyable {
     init(
         parameters: ServerParameters, policy: Policy = Policy(), segmentLength: Int = .max
     ) {
-        session = ServerSession(
+        let session = ServerSession(
             parameters: parameters,
             client: ClientIdentity(address: IPAddress(v4: 0xC000_0201)))
+        self.init(session, policy: policy, segmentLength: segmentLength)
+        send(self.session.greeting())
+    }
+
+    private init(_ session: consuming ServerSession, policy: Policy, segmentLength: Int) {
+        self.session = session
         self.policy = policy
         self.segmentLength = segmentLength
-        send(session.greeting())
     }
 
     /// Octets arrive.

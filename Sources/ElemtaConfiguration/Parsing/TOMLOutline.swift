@@ -24,8 +24,12 @@ struct TOMLOutline: ~Copyable {
 
     /// Throws why the text must not be given to toml++.
     init(_ text: String) throws(Refusal) {
-        octets = Array(text.utf8)
+        self.init(octets: Array(text.utf8))
         try scan()
+    }
+
+    private init(octets: [UInt8]) {
+        self.octets = octets
     }
 
     private mutating func scan() throws(Refusal) {

@@ -32,14 +32,23 @@ struct ContentSender: ~Copyable {
 
     /// Opens the file, if the content is in one.
     init(_ content: OutboundMessage.Content, as transfer: ContentTransfer) throws(Failure) {
+        self.init(transfer: transfer, source: try Self.source(of: content))
+    }
+
+    private init(transfer: ContentTransfer, source: consuming Source) {
         self.transfer = transfer
+        self.source = source
+    }
+
+    private static func source(of content: OutboundMessage.Content) throws(Failure) -> Source {
         switch content {
         case .memory(let octets):
-            source = .memory(octets)
+            return .memory(octets)
         case .file(let path, let offset, let count):
             let number = unsafe open(path, O_RDONLY | O_CLOEXEC)
             guard number >= 0 else { throw Failure(reason: "open \(path): errno \(errno)") }
-            source = .file(OwnedDescriptor(taking: number), position: offset, end: offset + count)
+            return .file(
+                OwnedDescriptor(taking: number), position: offset, end: offset + count)
         }
     }
 
