@@ -14,7 +14,7 @@ swift_sources := Package.swift Sources Tests
 
 .DEFAULT_GOAL := help
 .PHONY: help run test build soak sanitize fuzz format lint audit clean \
-	needed-to-run needed-to-test unit acceptance asan tsan
+	needed-to-run needed-to-test needed-to-sanitize unit acceptance asan tsan
 # The steps of `make test` share .build and two cores: never two at once.
 .NOTPARALLEL:
 
@@ -53,7 +53,7 @@ soak: needed-to-test ## what takes longer: 50 rounds of kill -9 under load
 	swift build -c release
 	KILL_ROUNDS=50 $(acceptance) --binary $(release) test_kill
 
-sanitize: needed-to-test ## the whole-server tests against AddressSanitizer and ThreadSanitizer builds
+sanitize: needed-to-sanitize ## the whole-server tests against AddressSanitizer and ThreadSanitizer builds
 	@$(MAKE) --no-print-directory asan tsan
 
 asan: ## the same, AddressSanitizer only
@@ -73,6 +73,9 @@ clean: ## remove everything built, the unpacked tools too; the queue and the log
 
 needed-to-run:
 	@scripts/dependencies run
+
+needed-to-sanitize:
+	@scripts/dependencies sanitize
 
 needed-to-test:
 	@scripts/dependencies test

@@ -41,7 +41,9 @@ struct QueuePrinter {
             return object.line
         }
         let lines = String(decoding: header, as: UTF8.self)
-            .split(whereSeparator: \.isNewline).map { printable(String($0)) }
+            .split(whereSeparator: \.isNewline)
+            .map { $0.split(separator: "\t", omittingEmptySubsequences: false) }
+            .map { $0.map { printable(String($0)) }.joined(separator: "\t") }
         return describe(envelope) + Array("\n\(lines.joined(separator: "\n"))\n".utf8)
     }
 

@@ -131,7 +131,10 @@ final class Server {
         phase = .stopped
         timers = []
         signals = []
+        control?.stop()
         control = nil
+        // Those whose time was over; what they had sent was never answered 250.
+        sessions.forEach { _, session in session.end() }
         delivery.stop(grace: Self.deliveryGrace)
         files.stop()
         spool.stop()

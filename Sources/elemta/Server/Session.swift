@@ -330,7 +330,7 @@ extension Session {
     }
 
     /// Lets everything go. Whatever the spool still says of this session finds nothing.
-    private func end() {
+    func end() {
         if case .ended = intake { return }
         intake = .ended
         dropContent()
