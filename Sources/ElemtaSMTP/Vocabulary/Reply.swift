@@ -57,8 +57,6 @@ public struct Reply: Hashable, Sendable {
     }
 
     public var isPositive: Bool { code < 400 }
-    public var isTransientFailure: Bool { code / 100 == 4 }
-    public var isPermanentFailure: Bool { code / 100 == 5 }
 }
 
 extension Reply: CustomStringConvertible {

@@ -12,9 +12,7 @@ struct CheckCommand: ParsableCommand {
     func run() throws {
         let loaded = try options.load()
         let configuration = loaded.configuration
-        let relays =
-            configuration.allowedRelays.map { HostNetworks.Relays(subnets: $0) }
-            ?? HostNetworks.defaultRelays()
+        let relays = HostNetworks.Relays(configuration)
         print("configuration  \(loaded.source)")
         print("hostname       \(configuration.hostname)")
         for listener in configuration.listeners { print("listen         \(listener.address)") }

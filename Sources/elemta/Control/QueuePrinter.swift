@@ -151,10 +151,7 @@ struct QueuePrinter {
     private func printable(_ text: String) -> String {
         var printable = ""
         for scalar in text.unicodeScalars {
-            switch scalar.properties.generalCategory {
-            case .control, .format, .lineSeparator, .paragraphSeparator: printable += "?"
-            default: printable.unicodeScalars.append(scalar)
-            }
+            printable.unicodeScalars.append(scalar.isHarmless ? scalar : "?")
         }
         return printable
     }

@@ -35,7 +35,7 @@ enum LogLine {
         for scalar in value.unicodeScalars {
             if scalar == "\"" || scalar == "\\" { text.append(backslash) }
             for octet in UTF8.encode(scalar).map(Array.init) ?? [] {
-                if isHarmless(scalar) {
+                if scalar.isHarmless {
                     text.append(octet)
                 } else {
                     text.append(contentsOf: [backslash, UInt8(ascii: "x")])
@@ -45,14 +45,6 @@ enum LogLine {
             }
         }
         text.append(quote)
-    }
-
-    /// False for what acts on a terminal, ends a line, or turns the direction of reading.
-    private static func isHarmless(_ scalar: Unicode.Scalar) -> Bool {
-        switch scalar.properties.generalCategory {
-        case .control, .format, .lineSeparator, .paragraphSeparator: false
-        default: true
-        }
     }
 
     private static let quote = UInt8(ascii: "\"")

@@ -1,3 +1,4 @@
+import ElemtaConfiguration
 import ElemtaSMTP
 import Glibc
 
@@ -16,6 +17,18 @@ enum HostNetworks {
     struct Relays: Sendable, CustomStringConvertible {
         var subnets: [IPSubnet]
         var excluded: [IPAddress] = []
+
+        init(subnets: [IPSubnet], excluded: [IPAddress] = []) {
+            self.subnets = subnets
+            self.excluded = excluded
+        }
+
+        /// `allowed_relays`, or what this host's interfaces say where the key is absent.
+        init(_ configuration: Configuration) {
+            self =
+                configuration.allowedRelays.map { Self(subnets: $0) }
+                ?? HostNetworks.defaultRelays()
+        }
 
         func contains(_ address: IPAddress) -> Bool {
             !excluded.contains(address.unmapped) && subnets.contains { $0.contains(address) }

@@ -25,7 +25,7 @@ extension Server {
     ) -> IncomingContent? {
         guard !budget.isExhausted, let pipe else { return nil }
         let id = spool.ids.next()
-        let now = SystemClock.now
+        let now = SpoolOptions.systemClock()
         let name = session.id
         let content = IncomingContent(
             id: id, pool: files, spillThreshold: configuration.limits.spillThreshold,

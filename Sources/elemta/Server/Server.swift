@@ -54,7 +54,7 @@ final class Server {
     private let logWriter: LogWriter
 
     /// Opens the queue and starts the pools. Throws what keeps the server from starting:
-    /// `SpoolError`, `ReactorError`, `DeliveryError`, `ThreadError`.
+    /// `SpoolError`, `ReactorError`, `ThreadError`.
     init(_ configuration: Configuration, log: Logger, logWriter: LogWriter) throws {
         self.configuration = configuration
         self.log = log
@@ -66,9 +66,7 @@ final class Server {
             perAddress: configuration.limits.maxConnectionsPerIP,
             outbound: configuration.delivery.maxConnections, descriptors: descriptors.soft)
         budget = MemoryBudget(limit: configuration.limits.memory)
-        relays =
-            configuration.allowedRelays.map { HostNetworks.Relays(subnets: $0) }
-            ?? HostNetworks.defaultRelays()
+        relays = HostNetworks.Relays(configuration)
         policy = RelayPolicy(localDomains: configuration.localDomains, relays: relays)
         parameters = ServerParameters(configuration)
         timeouts = SessionTimeouts(configuration.limits)

@@ -190,7 +190,7 @@ final class Session: ConnectionDelegate {
             return machine.resume(with: .refuse(.insufficientStorage))
         }
         let envelope = Envelope(
-            id: content.id, arrival: SystemClock.now, client: trace(of: transaction),
+            id: content.id, arrival: SpoolOptions.systemClock(), client: trace(of: transaction),
             transaction: server.addressed(transaction), summary: summary)
         switch content.complete() {
         case .inMemory(let octets):
@@ -312,7 +312,7 @@ extension Session {
     }
 
     private func transactionBegan() {
-        transactionDeadline = .now.adding(nanoseconds: server.timeouts.transaction)
+        transactionDeadline = .now + server.timeouts.transaction
     }
 
     private func transactionEnded() {
@@ -354,7 +354,7 @@ extension Session {
         guard progressed else { return }
         let isContent = machine.expectation.isContent
         let allowed = isContent ? server.timeouts.data : server.timeouts.command
-        var deadline = MonotonicTime.now.adding(nanoseconds: allowed)
+        var deadline = MonotonicTime.now + allowed
         if let transactionDeadline { deadline = min(deadline, transactionDeadline) }
         server.sessions.setDeadline(deadline, for: id)
     }
