@@ -107,6 +107,23 @@ class Stopping(Case):
             self.assertReply(client.reply(), "421 4.3.2")
         self.assertEqual(server.wait(5), 0)
 
+    def test_a_client_that_gives_its_transaction_up_gets_421_then(self):
+        for name, last, answer in (("RSET", b"RSET\r\n", "250"), ("refused", b"bare\nLF\r\n.\r\n", "550 5.6.11")):
+            with self.subTest(name):
+                server = self.server()
+                idle, client = self.client(server), self.client(server)
+                client.envelope("a@example.org", ["b@example.com"])
+                if name == "refused":
+                    self.assertReply(client.command("DATA"), "354")
+                server.process.send_signal(signal.SIGTERM)
+                self.assertReply(idle.reply(), "421 4.3.2")
+                idle.close()
+                client.send(last)
+                self.assertReply(client.reply(), answer)
+                self.assertReply(client.reply(), "421 4.3.2")
+                client.close()
+                self.assertEqual(server.wait(5), 0)
+
     def test_a_running_transaction_finishes(self):
         for name in ("after MAIL", "within DATA", "within BDAT", "within spilled DATA"):
             with self.subTest(name):

@@ -112,6 +112,8 @@ final class Session: ConnectionDelegate {
             holdIfUnread()
         }
         settle(progressed: served > 0 || isProgress)
+        // However the transaction ended that kept the session from being told before.
+        if server.isDraining { serverIsShuttingDown() }
     }
 
     /// Asks the machine about the front of the input; a line that straddles two segments is first
@@ -218,7 +220,6 @@ extension Session {
         message = .none
         transactionEnded()
         perform(machine.resume(with: verdict))
-        if server.isDraining { serverIsShuttingDown() }
         serve()
     }
 
@@ -261,7 +262,7 @@ extension Session {
 
     /// Says 421 unless a transaction is running; then it is asked again when that has ended.
     func serverIsShuttingDown() {
-        guard let action = machine.shuttingDown() else { return }
+        guard connection != nil, let action = machine.shuttingDown() else { return }
         perform(action)
     }
 }
