@@ -95,8 +95,8 @@ extension Server {
         let session = sessions[ConnectionID(token: acknowledgement.token)]
         switch acknowledgement.result {
         case .success(let id): session?.committed(.accepted(id: id.octets))
-        case .failure(let error):
-            log.error("spool_refused", metadata: ["error": "\(error)"])
+        case .failure:
+            // Why is in the log already: the spool says it once for a batch.
             session?.committed(.refuse(.insufficientStorage))
         }
     }
