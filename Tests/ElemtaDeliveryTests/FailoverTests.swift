@@ -112,6 +112,24 @@ struct FailoverTests {
         service.stop(grace: .zero)
     }
 
+    @Test func aConnectionWithoutMailGivesWayToADestinationThatWaits() throws {
+        let servers = try (0..<3).map { _ in try ScriptedServer(ScriptedServer.polite()) }
+        let store = MemoryStore()
+        var settings = try settings()
+        settings.maximumConnections = 1
+        settings.idleConnection = .seconds(600)
+        let service = DeliveryService(settings) { _ in }
+        try service.start(store: store, resolver: nil) { _, _ in }
+        // Handed over together: two of them wait before the first one's connection has no mail.
+        service.deliver(
+            try servers.enumerated().map { number, server in
+                try store.add(
+                    UInt64(number + 1), destination: "smtp:[127.0.0.1]:\(server.address.port)")
+            })
+        #expect(try store.take(3).allSatisfy { $0.summary == "relayed 2.0.0" })
+        service.stop(grace: .zero)
+    }
+
     @Test func allConnectionsTogetherStayWithinTheirLimit() throws {
         let servers = try (0..<10).map { _ in try ScriptedServer(ScriptedServer.polite()) }
         let store = MemoryStore()

@@ -211,7 +211,8 @@ final class ClientConnection: ConnectionDelegate {
             return nil
         }
         guard let job = worker.nextJob(of: queue) else {
-            rest()
+            // Resting would keep those who wait for a connection until the idle time is over.
+            if worker.isRoomWanted { quit() } else { rest() }
             return nil
         }
         phase = .delivering(job)

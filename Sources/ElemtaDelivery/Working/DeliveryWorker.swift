@@ -131,6 +131,11 @@ final class DeliveryWorker {
         }
     }
 
+    /// Whether some destination waits for a connection that it may not open now.
+    var isRoomWanted: Bool {
+        waitingForRoom.contains { (queues[$0]?.connectionsWanted(at: now) ?? 0) > 0 }
+    }
+
     /// Ends a resting connection of whatever destination.
     private func makeRoom() {
         var resting: ClientConnection?
