@@ -39,14 +39,17 @@ let package = Package(
         .package(url: "https://github.com/LebJe/TOMLKit", exact: "0.6.0"),
     ],
     targets: [
+        library("CCrypt", pkgConfig: "libcrypt", package: "libcrypt-dev"),
+        library("CLDAP", pkgConfig: "ldap", package: "libldap-dev"),
         library("CLibevent", pkgConfig: "libevent", package: "libevent-dev"),
         library("CLibyaml", pkgConfig: "yaml-0.1", package: "libyaml-dev"),
         library("CLMDB", pkgConfig: "lmdb", package: "liblmdb-dev"),
+        library("COpenSSL", pkgConfig: "openssl", package: "libssl-dev"),
         library("CUnbound", pkgConfig: "libunbound", package: "libunbound-dev"),
 
         room("ElemtaThreads", []),
         room("ElemtaSMTP", []),
-        room("ElemtaReactor", ["CLibevent"]),
+        room("ElemtaReactor", ["CLibevent", "COpenSSL"]),
         room(
             "ElemtaQueue",
             [
@@ -63,6 +66,9 @@ let package = Package(
         room(
             "ElemtaConfiguration",
             ["CLibyaml", "ElemtaSMTP", .product(name: "TOMLKit", package: "TOMLKit")]),
+        room(
+            "ElemtaAuthentication",
+            ["CCrypt", "CLDAP", "COpenSSL", "ElemtaSMTP", "ElemtaThreads"]),
         .executableTarget(
             name: "elemta",
             dependencies: [
@@ -75,7 +81,7 @@ let package = Package(
 
         tests(of: "ElemtaThreads"),
         tests(of: "ElemtaSMTP"),
-        tests(of: "ElemtaReactor", ["ElemtaThreads"]),
+        tests(of: "ElemtaReactor", ["COpenSSL", "ElemtaThreads"]),
         // Killed by the tests of the queue, and measures it.
         .executableTarget(
             name: "spool-load", dependencies: ["ElemtaQueue", "ElemtaSMTP", "ElemtaThreads"],
@@ -85,6 +91,7 @@ let package = Package(
             of: "ElemtaDelivery",
             ["ElemtaQueue", "ElemtaReactor", "ElemtaSMTP", "ElemtaThreads"]),
         tests(of: "ElemtaConfiguration"),
+        tests(of: "ElemtaAuthentication", ["ElemtaSMTP", "ElemtaThreads"]),
         tests(
             of: "elemta",
             [

@@ -2,13 +2,19 @@ import CLibevent
 import Glibc
 
 /// The owner of one `bufferevent` (libevent: `bufferevent_socket_new` with
-/// `BEV_OPT_CLOSE_ON_FREE`, freed by `bufferevent_free`).
+/// `BEV_OPT_CLOSE_ON_FREE`, freed by `bufferevent_free`), and of a TLS filter on top of it from
+/// ``startTLS(_:as:on:)`` on.
 ///
 /// Freeing takes the callbacks off at once; libevent closes the socket and gives the memory back when
 /// the loop next turns, so buffers lent before stay valid until the running callback has returned.
 @safe struct BufferEvent: ~Copyable {
-    // Safe because it is made in `init`, freed in `deinit`, and lent only to calls on this thread.
-    private let pointer: OpaquePointer
+    // Safe because they are made here, freed in `deinit`, and lent only to calls on this thread.
+    /// What is read from and written to: the filter where there is one.
+    var pointer: OpaquePointer
+    /// What has the socket; owned by the filter where there is one.
+    var socket: OpaquePointer
+    /// A filter could not be made, which leaves open who owns what.
+    var isLost = false
 
     /// Takes `descriptor` over, also when this throws.
     init(
@@ -20,20 +26,32 @@ import Glibc
         else { throw .current("bufferevent_socket_new") }
         _ = descriptor.release()
         unsafe pointer = made
+        unsafe socket = made
     }
 
     deinit {
-        unsafe bufferevent_free(pointer)
+        if !isLost {
+            unsafe removeFilterCallback()
+            unsafe bufferevent_free(pointer)
+        }
     }
+
+    var isFiltered: Bool { unsafe pointer != socket }
 
     /// Octets received and not drained. Never longer-lived than this owner's callback.
     @unsafe var input: OpaquePointer { unsafe bufferevent_get_input(pointer) }
     /// Octets written and not sent.
     @unsafe var output: OpaquePointer { unsafe bufferevent_get_output(pointer) }
 
-    var descriptor: Int32 { unsafe bufferevent_getfd(pointer) }
+    /// The socket's side of `output`: encrypted where there is a filter.
+    @unsafe var socketOutput: OpaquePointer { unsafe bufferevent_get_output(socket) }
+
+    var descriptor: Int32 { unsafe bufferevent_getfd(socket) }
     var inputCount: Int { unsafe evbuffer_get_length(input) }
-    var outputCount: Int { unsafe evbuffer_get_length(output) }
+    var outputCount: Int {
+        let count = unsafe evbuffer_get_length(output)
+        return unsafe isFiltered ? count + evbuffer_get_length(socketOutput) : count
+    }
 
     /// `context` must live until this owner is gone.
     @unsafe func setCallbacks(
@@ -43,12 +61,22 @@ import Glibc
         unsafe bufferevent_setcb(pointer, read, write, event, context)
     }
 
+    /// Under a filter this may decrypt at once what was received before.
     func enableReading() {
+        guard isFiltered else {
+            unsafe bufferevent_enable(pointer, Int16(EV_READ))
+            return
+        }
+        unsafe bufferevent_enable(socket, Int16(EV_READ))
         unsafe bufferevent_enable(pointer, Int16(EV_READ))
+        releaseEmptyInput()
     }
 
+    /// Both, under a filter: libevent's filter goes on to have its socket read after an end or an
+    /// error, and so would let a peer fill the memory.
     func disableReading() {
         unsafe bufferevent_disable(pointer, Int16(EV_READ))
+        if isFiltered { unsafe bufferevent_disable(socket, Int16(EV_READ)) }
     }
 
     func enableWriting() {
@@ -56,7 +84,9 @@ import Glibc
     }
 
     func disable() {
+        guard !isLost else { return }
         unsafe bufferevent_disable(pointer, Int16(EV_READ | EV_WRITE))
+        if isFiltered { unsafe bufferevent_disable(socket, Int16(EV_READ | EV_WRITE)) }
     }
 
     /// Says that the socket's `connect` is under way; its end is told by the event callback, or
@@ -72,8 +102,10 @@ import Glibc
         unsafe bufferevent_set_timeouts(pointer, nil, nil)
     }
 
-    /// The write callback runs after each send that leaves at most `count` octets.
+    /// The write callback runs after each send that leaves at most `count` octets. Under a filter it
+    /// runs after each send anyway.
     func setWriteLowWater(_ count: Int) {
+        guard !isFiltered else { return }
         unsafe bufferevent_setwatermark(pointer, Int16(EV_WRITE), count, 0)
     }
 
@@ -99,7 +131,7 @@ import Glibc
         unsafe bufferevent_trigger_event(pointer, what, Self.deferred)
     }
 
-    private static var deferred: Int32 {
+    static var deferred: Int32 {
         Int32(bitPattern: BEV_OPT_DEFER_CALLBACKS.rawValue)
             | Int32(bitPattern: BEV_TRIG_IGNORE_WATERMARKS.rawValue)
     }

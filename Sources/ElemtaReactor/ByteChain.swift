@@ -67,6 +67,12 @@ import CLibevent
         return unsafe evbuffer_add_buffer(target, buffer) == 0
     }
 
+    /// Gives the first `count` octets to the end of `target`: ``Segments/move(_:from:to:)``.
+    @unsafe mutating func give(_ count: Int, to target: OpaquePointer) {
+        guard let buffer = unsafe buffer else { return }
+        unsafe Segments.move(count, from: buffer, to: target)
+    }
+
     @unsafe private mutating func made() -> OpaquePointer {
         if let buffer = unsafe buffer { return unsafe buffer }
         // Out of memory ends the process here as in every Swift allocation.

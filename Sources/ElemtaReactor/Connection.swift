@@ -14,8 +14,10 @@ import Glibc
     }
 
     weak var delegate: (any ConnectionDelegate)?
-    /// Freed when the connection is closed. A TLS filter will take its place on a live connection.
+    /// Freed when the connection is closed.
     var stream: BufferEvent?
+    /// Set by ``startTLS(server:)`` and ``startTLS(client:name:)``.
+    var security: TLSLayer?
     // Kept so that the base is freed after the bufferevent.
     let base: EventBase
     weak var loop: EventLoop?
@@ -23,7 +25,7 @@ import Glibc
     var reading = Reading.on
     var peer = Peer.sending
     var unsent = Unsent.belowLimit
-    private var isInputLent = false
+    private(set) var isInputLent = false
 
     enum Phase {
         case connecting
@@ -160,7 +162,8 @@ import Glibc
     /// Reads no more from the socket and tells of nothing readable, until ``resumeReading()``. That
     /// the peer has closed stays unknown meanwhile; a failure to write is told.
     public func pauseReading() {
-        if case .on = reading { stream?.disableReading() }
+        // A handshake is read for by libevent, however little the owner wants to read.
+        if case .on = reading, !isShakingHands { stream?.disableReading() }
         reading = .paused
     }
 
@@ -174,14 +177,22 @@ import Glibc
 
     // MARK: Writing
 
-    /// Octets written that the kernel hasn't taken yet, files included.
-    public var unsentCount: Int { stream?.outputCount ?? 0 }
+    /// Octets written that the kernel hasn't taken yet, files included. Under TLS what is encrypted
+    /// already counts with what encryption adds.
+    public var unsentCount: Int {
+        (stream?.outputCount ?? 0) + (security?.unencrypted.count ?? 0)
+    }
 
     /// Copies `octets` behind the unsent ones; they are sent when the loop turns. Dropped once the
     /// connection is closing.
     public func write(_ octets: Span<UInt8>) {
         guard isWritable, let output = unsafe stream?.output else { return }
-        wrote(unsafe Segments.append(octets, to: output))
+        if let security {
+            security.unencrypted.append(octets)
+            wroteUnencrypted()
+        } else {
+            wrote(unsafe Segments.append(octets, to: output))
+        }
     }
 
     /// Copies `octets` behind the unsent ones.
@@ -192,13 +203,19 @@ import Glibc
     /// Takes the segments of `chain` behind the unsent octets, without copying.
     public func write(_ chain: consuming ByteChain) {
         guard isWritable, let output = unsafe stream?.output else { return }
-        wrote(unsafe chain.give(to: output))
+        if let security {
+            security.unencrypted.append(chain)
+            wroteUnencrypted()
+        } else {
+            wrote(unsafe chain.give(to: output))
+        }
     }
 
-    /// Sends `count` octets of `file` from `offset` on, behind what is unsent, by sendfile(2)
-    /// (`evbuffer_file_segment`). The descriptor is closed when they are sent or the connection is
-    /// gone. Throws `EIO` when the file is shorter than that, and what fstat(2) throws; a file cut
-    /// short while it is sent fails the connection.
+    /// Sends `count` octets of `file` from `offset` on, behind what is unsent: by sendfile(2)
+    /// (`evbuffer_file_segment`), under TLS a piece at a time as the peer takes them (mapped into
+    /// memory, a file cut short would be a SIGBUS). The descriptor is closed when they are sent or the
+    /// connection is gone. Throws `EIO` when the file is shorter than that, and what fstat(2) throws; a
+    /// file cut short while it is sent fails the connection.
     public func writeFile(
         _ file: consuming OwnedDescriptor, offset: Int, count: Int
     ) throws(ReactorError) {
@@ -209,7 +226,12 @@ import Glibc
             throw ReactorError("writeFile", code: EIO)
         }
         guard isWritable, count > 0, let output = unsafe stream?.output else { return }
-        wrote(unsafe Segments.append(file, offset: offset, count: count, to: output))
+        if let security {
+            security.unencrypted.append(file, offset: offset, count: count)
+            wroteUnencrypted()
+        } else {
+            wrote(unsafe Segments.append(file, offset: offset, count: count, to: output))
+        }
     }
 
     // MARK: Closing
@@ -217,7 +239,8 @@ import Glibc
     /// Sends what is unsent, tells the peer that nothing follows and waits for it to close too
     /// (closing at once while it still sends would make its kernel throw away the last reply), at
     /// most 10 s and 2 s. Input is dropped from now on. The loop keeps the connection; the delegate,
-    /// if it is still there, hears ``ConnectionEvent/closed`` and nothing else.
+    /// if it is still there, hears ``ConnectionEvent/closed`` and nothing else. Under TLS it ends with
+    /// close_notify; in the middle of a handshake what was written since it began is lost.
     public func closeAfterFlush() {
         switch phase {
         case .flushing, .lingering, .closed: return
@@ -225,6 +248,7 @@ import Glibc
         }
         guard let loop else { return close() }
         phase = .flushing(loop.adopt(closing: self, deadline: .now + Self.flushLimit))
+        if isShakingHands { security?.unencrypted = UnencryptedOutput() }
         startReading()
         // Both from the loop: the caller may be in the middle of its input.
         if inputCount > 0 { stream?.scheduleReadCallback() }
@@ -242,5 +266,6 @@ import Glibc
         // libevent goes on to write after the callback for `connected`; not any more.
         stream?.disable()
         stream = nil
+        security = nil
     }
 }

@@ -2,6 +2,9 @@
 public enum ConnectionEvent: Sendable {
     /// An outbound connection stands.
     case connected
+    /// The handshake that ``Connection/startTLS(server:)`` or ``Connection/startTLS(client:name:)``
+    /// began is done; ``Connection/tls`` says with what result.
+    case tlsEstablished
     /// Octets are in the input.
     case readable
     /// The last octet written went to the kernel.
@@ -9,6 +12,8 @@ public enum ConnectionEvent: Sendable {
     /// There were more unsent octets than ``Connection/unsentLimit``; now there aren't.
     case unsentBelowLimit
     /// The peer sends no more; everything it sent was there to be read before. It may still read.
+    /// Under TLS a peer that closed without saying so first isn't told apart: many do, and a protocol
+    /// that says how long each thing is loses nothing by it.
     case closedByPeer
     /// The connection broke, could not be made, or wasn't made in time (`ETIMEDOUT`). It is closed:
     /// nothing more happens.

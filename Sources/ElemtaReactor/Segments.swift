@@ -91,6 +91,24 @@ enum Segments {
         return true
     }
 
+    /// Reads up to `count` octets of `file` at `offset` to the end of `buffer` (pread(2)); how many
+    /// came, and -1 with `errno` when none could.
+    @unsafe static func read(
+        _ file: Int32, offset: Int, count: Int, to buffer: OpaquePointer
+    ) -> Int {
+        var space = unsafe iovec()
+        // Safe because no more octets are committed than were read into the space that is lent.
+        guard unsafe evbuffer_reserve_space(buffer, count, &space, 1) == 1 else {
+            errno = ENOMEM
+            return -1
+        }
+        let received = unsafe pread(file, space.iov_base, min(count, space.iov_len), offset)
+        guard received > 0 else { return received }
+        unsafe space.iov_len = received
+        unsafe evbuffer_commit_space(buffer, &space, 1)
+        return received
+    }
+
     @unsafe private static func octets(of piece: iovec) -> UnsafeBufferPointer<UInt8> {
         let start = unsafe piece.iov_base?.assumingMemoryBound(to: UInt8.self)
         return unsafe UnsafeBufferPointer(start: start, count: piece.iov_len)

@@ -175,7 +175,7 @@ private final class ServerPeer: ConnectionDelegate {
         case .drained:
             if let flood { connection.write(flood) }
         case .closedByPeer: connection.close()
-        case .connected, .unsentBelowLimit, .failed, .closed: break
+        case .connected, .tlsEstablished, .unsentBelowLimit, .failed, .closed: break
         }
     }
 

@@ -13,6 +13,11 @@ final class TestLoop {
         loop = try EventLoop()
     }
 
+    /// Keeps `connection` as long as the test.
+    func hold(_ connection: Connection) {
+        held.append(connection)
+    }
+
     /// Runs until somebody calls `loop.stop()`.
     func run(_ awaited: Comment, location: SourceLocation = #_sourceLocation) {
         let guardTimer = loop.after(.seconds(20)) { [loop] in

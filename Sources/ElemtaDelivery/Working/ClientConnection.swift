@@ -91,7 +91,7 @@ final class ClientConnection: ConnectionDelegate {
     func connection(_ connection: Connection, happened event: ConnectionEvent) {
         guard connection === self.connection else { return }
         switch event {
-        case .connected: setDeadline()
+        case .connected, .tlsEstablished: setDeadline()
         case .readable: read()
         case .drained, .unsentBelowLimit: sendMore()
         case .closedByPeer: lost(nil)

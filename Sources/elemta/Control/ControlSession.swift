@@ -31,7 +31,7 @@ final class ControlSession: ConnectionDelegate {
 
     func connection(_ connection: Connection, happened event: ConnectionEvent) {
         switch event {
-        case .connected: break
+        case .connected, .tlsEstablished: break
         case .readable: read(connection)
         case .drained, .unsentBelowLimit: giveCredit()
         case .closedByPeer, .failed, .closed: close()

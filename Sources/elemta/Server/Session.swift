@@ -67,7 +67,7 @@ final class Session: ConnectionDelegate {
 
     func connection(_ connection: Connection, happened event: ConnectionEvent) {
         switch event {
-        case .connected, .drained: break
+        case .connected, .tlsEstablished, .drained: break
         case .readable: serve()
         case .unsentBelowLimit:
             if case .heldUntilRepliesAreRead = intake { release() }
@@ -152,6 +152,9 @@ final class Session: ConnectionDelegate {
         case .close(let reply):
             if let reply { send(reply) }
             finish()
+        case .delay: perform(machine.delayEnded())
+        case .startTLS: perform(machine.refuseTLS(.unavailable))
+        case .debug(let view): send(machine.debugReply(view, sessionID: "\(id.token)"))
         case .ask(let question): perform(answer(question))
         case .abandonContent: dropContent()
         case .refuseContent(let reply):
@@ -183,6 +186,10 @@ final class Session: ConnectionDelegate {
             return machine.resume(with: .accept)
         case .commit(let transaction, let summary):
             return commit(transaction, summary)
+        case .authenticate:
+            return machine.resume(with: .unavailable)
+        case .client:
+            return machine.resume(with: .refuse(.tooManyConnectionsFromAddress))
         }
     }
 
@@ -373,15 +380,15 @@ extension Expectation {
     /// True where octets are looked at.
     var wantsOctets: Bool {
         switch self {
-        case .commandLine, .mailData, .chunk: true
-        case .answer, .closed: false
+        case .commandLine, .response, .mailData, .chunk: true
+        case .handshake, .answer, .closed: false
         }
     }
 
     var isContent: Bool {
         switch self {
         case .mailData, .chunk: true
-        case .commandLine, .answer, .closed: false
+        case .commandLine, .response, .handshake, .answer, .closed: false
         }
     }
 }

@@ -1,0 +1,102 @@
+import ElemtaThreads
+import Glibc
+import Synchronization
+
+/// The socket under a connection of libldap's, so that a call can be ended from outside.
+final class LDAPSocket: Sendable {
+    private struct State {
+        /// A duplicate, ours to close: libldap may close its own at any time.
+        var descriptor: Int32?
+        var isCut = false
+    }
+
+    private let state = Mutex(State())
+
+    deinit { closed() }
+
+    /// libldap has connected.
+    func opened(_ descriptor: Int32) {
+        closed()
+        state.withLock { state in
+            let copy = dup(descriptor)
+            state.descriptor = copy < 0 ? nil : copy
+            if state.isCut { shutdown(descriptor, Int32(SHUT_RDWR)) }
+        }
+    }
+
+    /// libldap gives the connection up.
+    func closed() {
+        state.withLock { state in
+            if let descriptor = state.descriptor { close(descriptor) }
+            state.descriptor = nil
+        }
+    }
+
+    /// Every read and write of libldap's fails from now on.
+    func cut() {
+        state.withLock { state in
+            state.isCut = true
+            if let descriptor = state.descriptor { shutdown(descriptor, Int32(SHUT_RDWR)) }
+        }
+    }
+}
+
+/// Ends calls of libldap's that don't end by themselves.
+///
+/// libldap 2.5 on GnuTLS forgets its timeouts during a TLS handshake: it reads in a circle until
+/// the server says something. A server that says nothing, or half of a record, would hold a thread
+/// (and a processor) for ever.
+final class Watchdog: Sendable {
+    private struct Alarm {
+        let socket: LDAPSocket
+        let instant: ContinuousClock.Instant
+    }
+
+    private let alarms = Mutex<[ObjectIdentifier: Alarm]>([:])
+    /// The elements say nothing: something has been put into `alarms`.
+    private let wakeUps = Inbox<Void>()
+    /// The same for every call, so that what is new is never the first to ring.
+    private let limit: Duration
+
+    private init(limit: Duration) {
+        self.limit = limit
+    }
+
+    /// Starts its thread, which ends with `stop()`.
+    static func start(limit: Duration) throws(ThreadError) -> Watchdog {
+        let watchdog = Watchdog(limit: limit)
+        _ = try NamedThread("elemta-ldap") { watchdog.run() }
+        return watchdog
+    }
+
+    func stop() {
+        wakeUps.close()
+    }
+
+    /// Runs `body`; when it takes too long `socket` is cut, which makes it fail.
+    func watching<Result, Failure>(
+        _ socket: LDAPSocket, _ body: () throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        let key = ObjectIdentifier(socket)
+        let alarm = Alarm(socket: socket, instant: .now + limit)
+        let isFirst = alarms.withLock { alarms in
+            alarms[key] = alarm
+            return alarms.count == 1
+        }
+        if isFirst { wakeUps.post(()) }
+        defer { _ = alarms.withLock { $0.removeValue(forKey: key) } }
+        return try body()
+    }
+
+    private func run() {
+        while true {
+            let now = ContinuousClock.now
+            let next = alarms.withLock { alarms in
+                for alarm in alarms.values where alarm.instant <= now { alarm.socket.cut() }
+                alarms = alarms.filter { $0.value.instant > now }
+                return alarms.values.map(\.instant).min()
+            }
+            if case .closed = wakeUps.take(within: next.map { now.duration(to: $0) }) { return }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+/// What a users file holds.
+public struct Users: Sendable {
+    struct Entry: Sendable {
+        let hash: PasswordHash
+        let allowedSenders: AllowedSenders?
+    }
+
+    private let entries: [String: Entry]
+    /// The one that takes longest to verify: what a wrong password costs, whoever it is for.
+    private let costliest: PasswordHash?
+
+    /// What is allowed and still looks like a mistake: plain passwords, a file that everybody
+    /// reads.
+    public let warnings: [UsersFileProblem]
+
+    init(entries: [String: Entry], warnings: [UsersFileProblem]) {
+        self.entries = entries
+        self.warnings = warnings
+        costliest = entries.values.map(\.hash).max { $0.cost < $1.cost }
+    }
+
+    /// Reads a users file, whichever of its forms it has. Throws everything that is wrong with it.
+    public static func read(_ path: String) throws(UsersFileErrors) -> Users {
+        try readStamped(path).users
+    }
+
+    /// With the stamp that the file had before the first octet was read.
+    static func readStamped(
+        _ path: String
+    ) throws(UsersFileErrors) -> (users: Users, stamp: FileStamp) {
+        let file = try UsersFileContent(path)
+        var findings = UsersFileFindings(path: path)
+        if file.isReadByEverybody {
+            findings.warn("is readable by every user of the system; allowed to fewer: chmod 640")
+        }
+        return (try parse(file.octets, &findings), file.stamp)
+    }
+
+    /// Reads `octets` as the content of a users file.
+    static func parse(
+        _ octets: [UInt8], _ findings: inout UsersFileFindings
+    ) throws(UsersFileErrors) -> Users {
+        let content = octets.starts(with: [0xEF, 0xBB, 0xBF]) ? Array(octets.dropFirst(3)) : octets
+        var builder = UsersBuilder(findings: findings)
+        // What an editor or a script leaves between emptying and writing is not a file without
+        // users.
+        switch content.first(where: { !isBlank($0) }) {
+        case nil: builder.findings.refuse("is empty; allowed: {\"users\": []}")
+        case UInt8(ascii: "{"), UInt8(ascii: "["): builder.addJSON(content)
+        default: builder.addLines(content)
+        }
+        findings = builder.findings
+        guard findings.problems.isEmpty else { throw findings.errors }
+        return Users(entries: builder.entries, warnings: findings.warnings)
+    }
+
+    /// In alphabetical order.
+    public var names: [String] { entries.keys.sorted() }
+
+    public var count: Int { entries.count }
+
+    /// What the file says about `user`; nil when there is no such user.
+    public func passwordHash(of user: String) -> PasswordHash? { entries[user]?.hash }
+
+    /// Nil when there is no such user, or its senders aren't restricted.
+    public func allowedSenders(of user: String) -> AllowedSenders? { entries[user]?.allowedSenders }
+
+    /// Accepts or rejects. A rejection takes as long for an unknown user, or one with a cheap hash,
+    /// as for the one whose hash is the costliest: its time tells nothing about who exists.
+    public func verify(_ credentials: Credentials) -> AuthenticationResult {
+        guard credentials.isPossible else { return .rejected }
+        let entry = entries[credentials.user]
+        if let entry, entry.hash.matches(credentials.password) {
+            return .accepted(user: credentials.user, allowedSenders: entry.allowedSenders)
+        }
+        if let costliest, (entry?.hash.cost ?? 0) < costliest.cost {
+            // For its time alone.
+            _ = costliest.matches(credentials.password)
+        }
+        return .rejected
+    }
+}
+
+func isBlank(_ octet: UInt8) -> Bool {
+    octet == 0x20 || (0x09...0x0D).contains(octet)
+}
+
+/// Gathers the entries of a users file and what is wrong with them.
+struct UsersBuilder {
+    private(set) var entries: [String: Users.Entry] = [:]
+    var findings: UsersFileFindings
+
+    init(findings: UsersFileFindings) {
+        self.findings = findings
+    }
+
+    /// `senders` nil: not restricted.
+    mutating func add(_ user: String, hash text: String, senders: [String]?, line: Int) {
+        guard isUserName(user) else {
+            return findings.refuse(
+                line: line, user: user,
+                "found a name that is empty, has control characters or more than "
+                    + "\(Credentials.maximumUserCount) octets")
+        }
+        guard entries[user] == nil else {
+            return findings.refuse(line: line, user: user, "is there twice")
+        }
+        let hash: PasswordHash
+        do throws(PasswordHash.Failure) {
+            hash = try PasswordHash(text)
+        } catch {
+            return findings.refuse(line: line, user: user, "found \(error)")
+        }
+        if hash.isBare {
+            findings.warn(
+                line: line, user: user,
+                "the password is plain text; write a hash, or {PLAIN} before it")
+        }
+        var allowed: AllowedSenders?
+        if let senders {
+            allowed = allowedSenders(senders, line: line, user: user)
+            if allowed == nil { return }
+        }
+        entries[user] = Users.Entry(hash: hash, allowedSenders: allowed)
+    }
+
+    /// Nil when something is wrong with the list, which is then among the findings.
+    private mutating func allowedSenders(
+        _ texts: [String], line: Int, user: String
+    ) -> AllowedSenders? {
+        guard !texts.isEmpty else {
+            findings.refuse(
+                line: line, user: user,
+                "allowed_senders is empty; leave it out to allow every sender")
+            return nil
+        }
+        do throws(AllowedSenders.NotASender) {
+            return try AllowedSenders(texts)
+        } catch {
+            let found = String(texts[error.index].prefix(80)).debugDescription
+            findings.refuse(
+                line: line, user: user,
+                "allowed_senders[\(error.index)]: found \(found); allowed: an address, "
+                    + "\"example.com\" or \".example.com\"")
+            return nil
+        }
+    }
+
+    /// `user:hash` lines; `#` begins a comment line.
+    mutating func addLines(_ octets: [UInt8]) {
+        let lines = octets.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        for (index, line) in lines.enumerated() {
+            let content = line.last == UInt8(ascii: "\r") ? line.dropLast() : line
+            guard let first = content.first(where: { !isBlank($0) }), first != UInt8(ascii: "#")
+            else { continue }
+            guard let text = String(validating: content, as: UTF8.self) else {
+                findings.refuse(line: index + 1, "found octets that are not UTF-8")
+                continue
+            }
+            guard let colon = text.firstIndex(of: ":") else {
+                findings.refuse(line: index + 1, "found a line without a colon; allowed: user:hash")
+                continue
+            }
+            add(
+                String(text[..<colon]), hash: String(text[text.index(after: colon)...]),
+                senders: nil, line: index + 1)
+        }
+    }
+}
