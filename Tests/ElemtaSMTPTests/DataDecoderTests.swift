@@ -156,6 +156,14 @@ private func decode(
         ("Subject: Received: x\r\n\r\nReceived: body\r\n", [], 20, 0),
         ("Rece\0ived: a\r\n", .nul, 12, 0),
         ("X\r\n\nReceived: body\r\n", .bareLineFeed, 14, 0),
+        ("TLS-Required: No\r\n", .tlsNotRequired, 16, 0),
+        ("A: b\r\ntls-rEQUIRED:\t nO \r\nReceived: a\r\n\r\nx\r\n", .tlsNotRequired, 18, 1),
+        ("TLS-Required:no", .unfinishedLine, 15, 0),
+        ("TLS-Required: Yes\r\nTLS-Required: N\r\nTLS-Required: N o\r\n", [], 17, 0),
+        ("TLS-Required: Not\r\nTLS-Required:\r\nTLS-Required : No\r\n", [], 17, 0),
+        ("TLS-Required: No x\r\n TLS-Required: No\r\n", [], 18, 0),
+        ("\r\nTLS-Required: No\r\n", [], 16, 0),
+        ("TLS-Required: No\0\r\n", .nul, 17, 0),
     ]
 
     @Test(arguments: [1, 2, 7, 1000])

@@ -4,19 +4,23 @@ import Glibc
 /// A dialogue of `Tests/Dialogues`. Each line of such a file is one of
 ///
 ///     # a comment
-///     = key value         a parameter: max_size, max_recipients, max_errors, bare_newline,
-///                         content (full), commit (full)
+///     = key value         a parameter: max_size, max_recipients, max_errors, max_messages,
+///                         bare_newline, content (full), commit (full), tls (starttls, implicit,
+///                         unavailable), auth (plain,login), auth_needs_tls (yes), auth_required
+///                         (yes), requiretls (no), dev (yes), xclient (yes)
 ///     C: text             what the client sends, with CRLF behind it
 ///     c: text             the same without CRLF
 ///     S: text             a line of the server's replies
 ///     D: <from> <to>...   a message that the server has accepted ...
 ///     M: text             ... and its content, with CRLF behind it
 ///     m: text             the same without CRLF
+///     W: seconds          how long an answer is held back
 ///     E: closed           the server has closed the connection
 ///
 /// In `C`, `c`, `M` and `m` lines `\r`, `\n`, `\t`, `\0`, `\\` and `\xHH` are octets, and
 /// `\{N:text}` is the text N times. Replies and messages are compared in their order, wherever in the
-/// file they stand: replies don't depend on when octets come.
+/// file they stand: replies don't depend on when octets come. What the client sends behind a STARTTLS
+/// that is answered 220 it sends inside TLS.
 struct Dialogue: CustomStringConvertible {
     let name: String
     var octets: [UInt8] = []
@@ -27,6 +31,7 @@ struct Dialogue: CustomStringConvertible {
         var replies: [UInt8] = []
         var messages: [(paths: String, content: [UInt8])] = []
         var isClosed = false
+        var delays: [Int] = []
     }
 
     struct Malformed: Error { let line: String }
@@ -56,6 +61,9 @@ struct Dialogue: CustomStringConvertible {
             guard !expected.messages.isEmpty else { throw Malformed(line: line) }
             expected.messages[expected.messages.count - 1].content +=
                 line.hasPrefix("M") ? octets + Array("\r\n".utf8) : octets
+        case "W:":
+            guard let seconds = Int(value) else { throw Malformed(line: line) }
+            expected.delays.append(seconds)
         case "E:": expected.isClosed = true
         default: throw Malformed(line: line)
         }
@@ -103,13 +111,31 @@ struct Dialogue: CustomStringConvertible {
             maximumMessageSize: settings["max_size"].flatMap(UInt64.init) ?? 26_214_400,
             maximumRecipients: settings["max_recipients"].flatMap { Int($0) } ?? 1000,
             maximumErrors: settings["max_errors"].flatMap { Int($0) } ?? 20,
-            bareNewline: settings["bare_newline"] == "normalize" ? .normalize : .reject)
+            bareNewline: settings["bare_newline"] == "normalize" ? .normalize : .reject,
+            maximumMessages: settings["max_messages"].flatMap { Int($0) } ?? 0, offer: offer)
+    }
+
+    private var offer: ServerOffer {
+        var offer = ServerOffer()
+        switch settings["tls"] {
+        case "starttls", "unavailable": offer.tls = .startTLS
+        case "implicit": offer.tls = .implicit
+        default: offer.tls = .off
+        }
+        offer.offersRequireTLS = settings["requiretls"] != "no"
+        offer.mechanisms = (settings["auth"] ?? "").split(separator: ",")
+            .compactMap { SASLMechanism(rawValue: $0.uppercased()) }
+        offer.authenticationNeedsTLS = settings["auth_needs_tls"] == "yes"
+        offer.authenticationIsRequired = settings["auth_required"] == "yes"
+        offer.isDevelopment = settings["dev"] == "yes"
+        return offer
     }
 
     private var policy: Policy {
         Policy(
             content: settings["content"] == "full" ? .insufficientStorage : nil,
-            commit: settings["commit"] == "full" ? .insufficientStorage : nil)
+            commit: settings["commit"] == "full" ? .insufficientStorage : nil,
+            handshake: settings["tls"] == "unavailable" ? .unavailable : .instant)
     }
 
     /// Replays the client's octets in the given pieces.
@@ -117,7 +143,8 @@ struct Dialogue: CustomStringConvertible {
         _ pieces: [ArraySlice<UInt8>], segmentLength: Int = .max
     ) -> (transcript: Transcript, violations: [String]) {
         var driver = SessionDriver(
-            parameters: parameters, policy: policy, segmentLength: segmentLength)
+            parameters: parameters, policy: policy, segmentLength: segmentLength,
+            mayUseXCLIENT: settings["xclient"] == "yes")
         for piece in pieces { driver.feed(piece) }
         return (driver.transcript, driver.violations)
     }

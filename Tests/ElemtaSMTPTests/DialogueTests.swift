@@ -3,7 +3,7 @@ import Testing
 
 @Suite struct DialogueTests {
     @Test func everyFileIsADialogue() {
-        #expect(Dialogue.all.count == 22)
+        #expect(Dialogue.all.count == 41)
     }
 
     @Test(arguments: Dialogue.all)
@@ -14,6 +14,7 @@ import Testing
             String(decoding: transcript.replies, as: UTF8.self)
                 == String(decoding: dialogue.expected.replies, as: UTF8.self))
         #expect(transcript.isClosed == dialogue.expected.isClosed)
+        #expect(transcript.delays == dialogue.expected.delays)
         #expect(transcript.messages.map(\.paths) == dialogue.expected.messages.map(\.paths))
         #expect(transcript.messages.map(\.content) == dialogue.expected.messages.map(\.content))
     }

@@ -20,7 +20,7 @@ import Testing
     }
 
     @Test func anIdleSessionIsSmall() {
-        #expect(MemoryLayout<ServerSession>.size <= 256)
+        #expect(MemoryLayout<ServerSession>.size <= 224)
     }
 
     @Test func theExpectationFollowsTheCommands() {

@@ -6,6 +6,8 @@ struct Transcript: Equatable {
     var replies: [UInt8] = []
     var messages: [AcceptedMessage] = []
     var isClosed = false
+    /// Seconds that answers were held back, in their order.
+    var delays: [Int] = []
 }
 
 /// A message that was answered 250.
@@ -19,6 +21,17 @@ struct AcceptedMessage: Equatable {
 struct Policy {
     var content: Reply?
     var commit: Reply?
+    var handshake = Handshake.instant
+
+    /// What a driver does at STARTTLS.
+    enum Handshake {
+        /// The client's octets from there on came inside TLS.
+        case instant
+        /// Octets that are already there came in clear text.
+        case checked
+        /// There is no certificate.
+        case unavailable
+    }
 
     /// Domains say what becomes of an address, so that a dialogue needs no more than its text.
     static func refusal(of domain: Domain?) -> Reply? {
@@ -29,14 +42,35 @@ struct Policy {
         default: nil
         }
     }
+
+    /// So do names say what becomes of a login. The password is `secret`.
+    static func outcome(of credentials: SASLCredentials) -> AuthenticationOutcome {
+        guard credentials.user != "down" else { return .unavailable }
+        let isRight = credentials.withPassword { password in
+            var octets: [UInt8] = []
+            for index in password.indices { octets.append(password[index]) }
+            return octets == Array("secret".utf8)
+        }
+        switch credentials.user {
+        case _ where !isRight: return .rejected(delay: credentials.user == "guessed" ? 4 : 0)
+        case "alice", "al ice": return .accepted(AuthenticatedUser(name: credentials.user))
+        case "guessed": return .accepted(AuthenticatedUser(name: "guessed"), delay: 2)
+        case "bob":
+            let user = AuthenticatedUser(name: "bob") { path in
+                path.mailbox.map { "\($0)" == "bob@example.com" } ?? true
+            }
+            return .accepted(user)
+        default: return .rejected()
+        }
+    }
 }
 
 /// Drives a session from memory as the server does from a socket.
 struct SessionDriver: ~Copyable {
     private var session: ServerSession
-    private let policy: Policy
+    private var policy: Policy
     /// The input is shown up to multiples of this, like the segments of a buffer.
-    private let segmentLength: Int
+    private var segmentLength: Int
 
     private var input: [UInt8] = []
     private var start = 0
@@ -46,13 +80,17 @@ struct SessionDriver: ~Copyable {
     private(set) var violations: [String] = []
 
     init(
-        parameters: ServerParameters, policy: Policy = Policy(), segmentLength: Int = .max
+        parameters: ServerParameters, policy: Policy = Policy(), segmentLength: Int = .max,
+        mayUseXCLIENT: Bool = false
     ) {
-        let session = ServerSession(
+        var session = ServerSession(
             parameters: parameters,
-            client: ClientIdentity(address: IPAddress(v4: 0xC000_0201)))
+            client: ClientIdentity(
+                address: IPAddress(v4: 0xC000_0201), port: 40_000, mayUseXCLIENT: mayUseXCLIENT))
+        if case .implicit = parameters.offer.tls { session.tlsEstablished(Self.tls) }
+        let greeting = session.greeting()
         self.init(session, policy: policy, segmentLength: segmentLength)
-        send(self.session.greeting())
+        send(greeting)
     }
 
     private init(_ session: consuming ServerSession, policy: Policy, segmentLength: Int) {
@@ -60,6 +98,8 @@ struct SessionDriver: ~Copyable {
         self.policy = policy
         self.segmentLength = segmentLength
     }
+
+    static let tls = TLSSummary(protocolName: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384")
 
     /// Octets arrive.
     mutating func feed(_ octets: some Sequence<UInt8>) {
@@ -125,6 +165,12 @@ struct SessionDriver: ~Copyable {
                 if let reply { send(reply) }
                 transcript.isClosed = true
                 if session.expectation != .closed { violations.append("closed, but not closed") }
+            case .delay(let seconds):
+                if session.expectation != .answer { violations.append("delayed, not waiting") }
+                transcript.delays.append(seconds)
+                next = session.delayEnded()
+            case .startTLS(let reply): next = startTLS(reply)
+            case .debug(let view): send(session.debugReply(view, sessionID: "00d88aa8-90bf"))
             case .ask(let question): next = answer(question)
             case .abandonContent: content = []
             case .refuseContent(let reply):
@@ -132,6 +178,21 @@ struct SessionDriver: ~Copyable {
                 send(reply)
                 if session.isInTransaction { violations.append("refused, but not over") }
             }
+        }
+    }
+
+    private mutating func startTLS(_ reply: Reply) -> Action? {
+        if session.expectation != .handshake { violations.append("no handshake expected") }
+        switch policy.handshake {
+        case .checked where unconsumed > 0: return session.refuseTLS(.octetsWaiting)
+        case .unavailable: return session.refuseTLS(.unavailable)
+        case .instant, .checked:
+            send(reply)
+            session.tlsEstablished(Self.tls)
+            if session.isExtended || session.user != nil || session.isInTransaction {
+                violations.append("something from before the handshake is left")
+            }
+            return nil
         }
     }
 
@@ -155,8 +216,19 @@ struct SessionDriver: ~Copyable {
             }
             content = []
             return session.resume(with: verdict(policy.commit))
+        case .authenticate(let credentials):
+            if parametersNeedTLS, session.tls == nil { violations.append("a login in clear text") }
+            return session.resume(with: Policy.outcome(of: credentials))
+        case .client(let client, let login):
+            if client.address == IPAddress(v4: 0xC000_0263) {
+                return session.resume(with: .refuse(.tooManyConnectionsFromAddress))
+            }
+            let user = login.map { AuthenticatedUser(name: $0) }
+            return session.resume(with: .admit(user, bareNewlineExempt: false))
         }
     }
+
+    private var parametersNeedTLS: Bool { session.parameters.offer.authenticationNeedsTLS }
 
     private func verdict(_ refusal: Reply?) -> Verdict { refusal.map { .refuse($0) } ?? .accept }
 
@@ -167,6 +239,10 @@ struct SessionDriver: ~Copyable {
 
     mutating func timeOut() { perform(session.timedOut()) }
 
+    mutating func outlast() { perform(session.lastedTooLong()) }
+
+    mutating func speakFirst() { perform(session.spokeFirst()) }
+
     mutating func shutDown() { if let action = session.shuttingDown() { perform(action) } }
 
     mutating func failContent(with reply: Reply) {
@@ -174,6 +250,13 @@ struct SessionDriver: ~Copyable {
         session.failContent(with: reply)
     }
 
+    var client: ClientIdentity { session.client }
+    var userName: String? { session.user?.name }
+    var heloName: [UInt8] { session.heloName }
+    var isExtended: Bool { session.isExtended }
+    func protocolName(for transaction: MailTransaction) -> String {
+        session.protocolName(for: transaction)
+    }
     var expectation: Expectation { session.expectation }
     var isIdle: Bool { session.isIdle }
     var isInTransaction: Bool { session.isInTransaction }

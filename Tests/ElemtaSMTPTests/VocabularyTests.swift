@@ -142,6 +142,21 @@ import Testing
                 """)
     }
 
+    @Test func tlsIsNamedInAComment() {
+        let octets = ReceivedField.octets(
+            heloName: Array("c.example".utf8), address: IPAddress(v4: 0xC000_0201),
+            hostname: "mail.example.com", protocolName: "ESMTPS", tls: SessionDriver.tls,
+            id: "01ABC", recipient: nil, time: UnixTime(seconds: 0))
+        #expect(
+            String(decoding: octets, as: UTF8.self) == """
+                Received: from c.example ([192.0.2.1])\r
+                \t(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384)\r
+                \tby mail.example.com with ESMTPS id 01ABC;\r
+                \tThu, 1 Jan 1970 00:00:00 +0000\r
+
+                """)
+    }
+
     @Test func severalRecipientsAndPostmasterAreNotNamed() throws {
         for recipient in [nil, ForwardPath.postmaster] {
             #expect(

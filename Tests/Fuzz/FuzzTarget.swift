@@ -10,13 +10,17 @@ public func fuzzOneInput(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     guard octets.count > 4 else { return 0 }
     let choice = Choice(octets)
     let input = Array(octets[4...])
-    switch octets[0] % 6 {
+    switch octets[0] % 10 {
     case 0: replay(input, choice)
     case 1: replay(Fuzz.transaction + input, choice)
     case 2: replay(Fuzz.transaction + Array("DATA\r\n".utf8) + input, choice)
     case 3: compareWithNaiveDecoder(input, choice)
     case 4: swallowChunk(input, choice)
-    default: readWords(input)
+    case 5: readWords(input)
+    case 6: replay(Fuzz.login + input, choice)
+    case 7: replay(Fuzz.longLine + input, choice)
+    case 8: inject(input, choice)
+    default: readProxyHeader(input)
     }
     return 0
 }
@@ -24,6 +28,10 @@ public func fuzzOneInput(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
 private enum Fuzz {
     static let transaction = Array(
         "EHLO c.example\r\nMAIL FROM:<a@b.example> SMTPUTF8\r\nRCPT TO:<c@d.example>\r\n".utf8)
+    static let login = Array("EHLO c.example\r\nAUTH LOGIN YWxpY2U=\r\n".utf8)
+    /// Some octets short of the limit of RFC 4954 4.
+    static let longLine =
+        Array("EHLO c.example\r\nAUTH PLAIN ".utf8) + Array(repeating: 65, count: 12_250)
 }
 
 /// How an input is tested.
@@ -31,26 +39,44 @@ private struct Choice {
     let bits: UInt8
     let length: Int
     let cut: Int
+    /// Its bits say what the server offers.
+    let offered: UInt8
 
     init(_ octets: [UInt8]) {
         bits = octets[1]
         length = Int(octets[2]) + 1
         cut = Int(octets[3])
+        offered = octets[0] / 10
+    }
+
+    var mayUseXCLIENT: Bool { offered & 8 != 0 }
+
+    var offer: ServerOffer {
+        var offer = ServerOffer()
+        offer.tls = offered & 1 == 0 ? .off : .startTLS
+        offer.mechanisms = offered & 2 == 0 ? [] : [.plain, .login]
+        offer.isDevelopment = offered & 4 != 0
+        offer.authenticationNeedsTLS = offered & 8 != 0
+        offer.authenticationIsRequired = offered & 16 != 0
+        return offer
     }
 
     var bareNewline: BareNewline { bits & 1 == 0 ? .reject : .normalize }
     var maximumSize: UInt64 { bits & 2 == 0 ? 100_000 : 40 }
 
-    func driver(segmentLength: Int = .max) -> SessionDriver {
+    func driver(
+        segmentLength: Int = .max, handshake: Policy.Handshake = .instant
+    ) -> SessionDriver {
         SessionDriver(
             parameters: ServerParameters(
                 hostname: "mail.example.com", maximumMessageSize: maximumSize,
                 maximumRecipients: bits & 16 == 0 ? 1000 : 2,
-                maximumErrors: bits & 32 == 0 ? 1000 : 3, bareNewline: bareNewline),
+                maximumErrors: bits & 32 == 0 ? 1000 : 3, bareNewline: bareNewline,
+                offer: offer),
             policy: Policy(
                 content: bits & 4 == 0 ? nil : .insufficientStorage,
-                commit: bits & 8 == 0 ? nil : .insufficientStorage),
-            segmentLength: segmentLength)
+                commit: bits & 8 == 0 ? nil : .insufficientStorage, handshake: handshake),
+            segmentLength: segmentLength, mayUseXCLIENT: mayUseXCLIENT)
     }
 
     func transcript(_ pieces: [ArraySlice<UInt8>], segmentLength: Int = .max) -> Transcript {
@@ -86,6 +112,37 @@ private func replay(_ input: [UInt8], _ choice: Choice) {
         check(choice.transcript(input.indices.map { input[$0...$0] }) == whole, "octet by octet")
     }
     for message in whole.messages { check(message, choice) }
+    check(whole.delays.allSatisfy { (1...600).contains($0) }, "delays of \(whole.delays)")
+    let replies = String(decoding: whole.replies, as: UTF8.self)
+    if !whole.messages.isEmpty, choice.offer.authenticationIsRequired, !choice.mayUseXCLIENT {
+        check(replies.contains("235 2.7.0"), "accepted without a login")
+    }
+    if whole.messages.contains(where: \.transaction.parameters.requireTLS) {
+        check(replies.contains("220 2.0.0"), "REQUIRETLS in clear text")
+    }
+}
+
+/// Nothing that came in clear text behind STARTTLS is executed.
+private func inject(_ input: [UInt8], _ choice: Choice) {
+    guard case .startTLS = choice.offer.tls, !input.isEmpty else { return }
+    var driver = choice.driver(segmentLength: choice.length, handshake: .checked)
+    driver.feed(Array("EHLO c.example\r\nSTARTTLS\r\n".utf8) + input)
+    let replies = String(decoding: driver.transcript.replies, as: UTF8.self)
+    check(driver.violations.isEmpty, "\(driver.violations)")
+    check(driver.transcript.isClosed, "still open")
+    let refusal = "\r\n554 5.5.1 Nothing may follow STARTTLS before the handshake\r\n"
+    check(replies.hasSuffix(refusal), "executed: \(replies)")
+}
+
+/// A header is the same however much follows it, and incomplete wherever it's cut.
+private func readProxyHeader(_ input: [UInt8]) {
+    let whole = ProxyHeader.parse(input.span)
+    guard case .header(let header) = whole else { return }
+    check(header.length <= min(input.count, ProxyHeader.maximumLength), "length")
+    for count in 0..<header.length {
+        check(ProxyHeader.parse(input.span.extracting(0..<count)) == .incomplete, "at \(count)")
+    }
+    check(ProxyHeader.parse(input.span.extracting(0..<header.length)) == whole, "alone")
 }
 
 /// What was accepted is no larger than allowed, and the summary is true.
@@ -215,5 +272,9 @@ private func readWords(_ input: [UInt8]) {
     if let status = EnhancedStatus(text) {
         check(EnhancedStatus(status.description) == status, "status")
     }
+    if let octets = Base64.decode(input.span) {
+        check(octets.count == input.count / 4 * 3 - input.suffix(2).count { $0 == 61 }, "base 64")
+    }
+    _ = DevelopmentTrouble.parse(input)
     check(SessionDriver.isWellFormed(Reply(550, 1, 1, lines: [text, text])), "reply")
 }

@@ -5,10 +5,12 @@ import Glibc
 @main struct Seeds {
     static func main() {
         guard CommandLine.arguments.count == 2 else { exit(64) }
+        // Every mode with nothing offered; with TLS, AUTH and dev mode; with XCLIENT besides.
+        let modes = [UInt8(0), 70, 150].flatMap { offered in (0..<10).map { offered + $0 } }
         for dialogue in Dialogue.all {
-            for mode in UInt8(0)..<6 {
-                let octets: [UInt8] = [mode, 0, 7, 100] + dialogue.octets.prefix(4000)
-                let path = "\(CommandLine.arguments[1])/\(dialogue.name).\(mode)"
+            for first in modes {
+                let octets: [UInt8] = [first, 0, 7, 100] + dialogue.octets.prefix(4000)
+                let path = "\(CommandLine.arguments[1])/\(dialogue.name).\(first)"
                 guard let file = unsafe fopen(path, "w") else { exit(73) }
                 for octet in octets { unsafe putc(CInt(octet), file) }
                 unsafe fclose(file)

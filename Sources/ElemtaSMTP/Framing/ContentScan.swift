@@ -1,5 +1,5 @@
-/// Watches content go by: its lines, its octets above 127 and NULs, and the `Received:` fields of
-/// its header section. Used by DATA, which finds the lines itself, and by BDAT, whose octets are
+/// Watches content go by: its lines, its octets above 127 and NULs, and the `Received:` and
+/// `TLS-Required:` fields of its header section. Used by DATA, which finds the lines itself, and by BDAT, whose octets are
 /// counted and may be anything.
 struct ContentScan {
     /// More `Received:` fields mean that the message runs in a circle (RFC 5321 6.3).
@@ -7,17 +7,33 @@ struct ContentScan {
 
     /// Where in the header section the scan is.
     private enum Header {
-        /// At the beginning of a line, of which `matched` octets are those of `Received:`.
-        case matching(matched: UInt8)
-        /// Behind it in a line that is no (further) trace field.
+        /// At the beginning of a line.
+        case lineStart
+        /// In a line of which `matched` octets are those of the field name.
+        case matching(FieldName, matched: UInt8)
+        /// Behind `TLS-Required:`; `matched` octets of `No` have come, blanks aside.
+        case tlsRequired(matched: UInt8)
+        /// In a line that is neither of the two, or behind what matters in it.
         case withinLine
         /// The empty line has come.
         case over
     }
 
+    private enum FieldName {
+        /// The only two names of interest begin with different letters: one is enough to choose.
+        case received, tlsRequired
+
+        var octets: [UInt8] {
+            switch self {
+            case .received: ContentScan.received
+            case .tlsRequired: ContentScan.tlsRequired
+            }
+        }
+    }
+
     private(set) var summary = ContentSummary()
     private var lineLength: UInt64 = 0
-    private var header = Header.matching(matched: 0)
+    private var header = Header.lineStart
     /// Only `chunk` needs it: DATA has states of its own.
     private var endsWithCarriageReturn = false
 
@@ -27,8 +43,9 @@ struct ContentScan {
     /// the latest.
     @inline(__always)
     mutating func text(_ input: Span<UInt8>, from start: Int, to end: Int) -> Int {
-        if case .matching(let matched) = header {
-            matchField(input, start, end, matched)
+        switch header {
+        case .withinLine, .over: break
+        case .lineStart, .matching, .tlsRequired: matchField(input, start, end)
         }
         var seen: UInt8 = 0
         let position = input.plainRun(from: start, to: end, &seen)
@@ -49,7 +66,10 @@ struct ContentScan {
         if lineLength > summary.longestLine { summary.longestLine = lineLength }
         switch header {
         case .over: break
-        case .matching, .withinLine: header = lineLength == 0 ? .over : .matching(matched: 0)
+        case .lineStart, .matching, .withinLine: header = lineLength == 0 ? .over : .lineStart
+        case .tlsRequired(let matched):
+            if matched == 2 { summary.traits.insert(.tlsNotRequired) }
+            header = .lineStart
         }
         lineLength = 0
     }
@@ -110,30 +130,48 @@ struct ContentScan {
     }
 
     private mutating func leaveFieldName() {
-        if case .matching = header { header = .withinLine }
+        switch header {
+        case .lineStart, .matching, .tlsRequired: header = .withinLine
+        case .withinLine, .over: break
+        }
     }
 
-    /// Compares with `Received:` in any case, across cuts.
-    private mutating func matchField(
-        _ input: Span<UInt8>, _ start: Int, _ end: Int, _ matched: UInt8
-    ) {
-        var matched = Int(matched)
+    /// Reads on in a line of the header section, across cuts, in any case. `end` may lie behind the
+    /// line.
+    private mutating func matchField(_ input: Span<UInt8>, _ start: Int, _ end: Int) {
         var position = start
         while position < end {
-            guard input[position].lowercased == Self.fieldName[matched] else {
-                header = .withinLine
-                return
-            }
-            matched += 1
+            let octet = input[position]
+            if octet == .carriageReturn || octet == .lineFeed || octet == 0 { return }
+            header = header(after: octet.lowercased)
+            if case .withinLine = header { return }
             position += 1
-            if matched == Self.fieldName.count {
-                summary.receivedFieldCount &+= 1
-                header = .withinLine
-                return
-            }
         }
-        header = .matching(matched: UInt8(matched))
     }
 
-    private static let fieldName = Array("received:".utf8)
+    private mutating func header(after octet: UInt8) -> Header {
+        switch header {
+        case .lineStart where octet == UInt8(ascii: "r"):
+            return .matching(.received, matched: 1)
+        case .lineStart where octet == UInt8(ascii: "t"):
+            return .matching(.tlsRequired, matched: 1)
+        case .matching(let name, let matched) where octet == name.octets[Int(matched)]:
+            if Int(matched) + 1 < name.octets.count {
+                return .matching(name, matched: matched + 1)
+            }
+            if case .tlsRequired = name { return .tlsRequired(matched: 0) }
+            summary.receivedFieldCount &+= 1
+            return .withinLine
+        case .tlsRequired(let matched) where octet == .space || octet == .tab:
+            // Blanks stand around the word, not in it.
+            return matched == 1 ? .withinLine : header
+        case .tlsRequired(0) where octet == UInt8(ascii: "n"): return .tlsRequired(matched: 1)
+        case .tlsRequired(1) where octet == UInt8(ascii: "o"): return .tlsRequired(matched: 2)
+        case .over: return .over
+        case .lineStart, .matching, .tlsRequired, .withinLine: return .withinLine
+        }
+    }
+
+    private static let received = Array("received:".utf8)
+    private static let tlsRequired = Array("tls-required:".utf8)
 }

@@ -8,6 +8,18 @@ struct LineReader {
     /// The same for MAIL and RCPT, whose extensions each add some (RFC 1870 3, RFC 3461 5, RFC 6531 3.4).
     static let maximumMailLength = 2048
 
+    /// A line of an AUTH exchange with its CRLF, the command itself among them, RFC 4954 4, octets.
+    static let maximumAuthenticationLength = 12_288
+
+    /// What the next line is.
+    enum Kind {
+        case command
+        /// A command, which may be AUTH with an initial response.
+        case commandWithAuthentication
+        /// The client's answer to a challenge.
+        case response
+    }
+
     enum Line {
         case incomplete
         /// A line of `length` octets including its end, which is `endLength` octets long: 2, or 1
@@ -31,17 +43,17 @@ struct LineReader {
 
     private var state = State.seeking(scanned: 0)
 
-    mutating func next(in input: Span<UInt8>) -> Line {
+    mutating func next(in input: Span<UInt8>, as kind: Kind = .command) -> Line {
         switch state {
-        case .seeking(let scanned): seek(in: input, from: Int(scanned))
+        case .seeking(let scanned): seek(in: input, as: kind, from: Int(scanned))
         case .skipping(let afterCarriageReturn): skip(in: input, afterCarriageReturn)
         }
     }
 
-    private mutating func seek(in input: Span<UInt8>, from scanned: Int) -> Line {
+    private mutating func seek(in input: Span<UInt8>, as kind: Kind, from scanned: Int) -> Line {
         // Nothing new, or a shorter prefix of the input than last time.
         guard input.count > scanned else { return .incomplete }
-        let limit = Self.limit(of: input)
+        let limit = Self.limit(of: input, as: kind)
         let end = min(input.count, limit)
         var position = scanned
         while position < end, input[position] != .lineFeed { position += 1 }
@@ -73,10 +85,13 @@ struct LineReader {
         return .skipped(position + 1, end: hasReturn ? .crlf : .bareLineFeed)
     }
 
-    private static func limit(of input: Span<UInt8>) -> Int {
-        guard input.count > 4, input[4] == .space,
-            input.hasKeyword("MAIL") || input.hasKeyword("RCPT")
-        else { return maximumLength }
-        return maximumMailLength
+    private static func limit(of input: Span<UInt8>, as kind: Kind) -> Int {
+        if case .response = kind { return maximumAuthenticationLength }
+        guard input.count > 4, input[4] == .space else { return maximumLength }
+        if input.hasKeyword("MAIL") || input.hasKeyword("RCPT") { return maximumMailLength }
+        if case .commandWithAuthentication = kind, input.hasKeyword("AUTH") {
+            return maximumAuthenticationLength
+        }
+        return maximumLength
     }
 }

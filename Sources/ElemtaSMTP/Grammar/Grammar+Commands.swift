@@ -22,7 +22,7 @@ extension Grammar {
     /// `"MAIL FROM:" Reverse-path [SP Mail-parameters]`, RFC 5321 4.1.1.2. `start` is behind the
     /// verb. Without `isExtended` (HELO) no parameter is known.
     static func mail(
-        _ text: Span<UInt8>, _ start: Int, isExtended: Bool
+        _ text: Span<UInt8>, _ start: Int, isExtended: Bool, _ offered: OfferedParameters = []
     ) -> Parsed<(ReversePath, MailParameters)> {
         guard let pathStart = keywordArgument("FROM:", text, start) else {
             return .refused(.mailSyntax)
@@ -30,7 +30,7 @@ extension Grammar {
         guard let (path, end) = reversePath(text, pathStart), isWordEnd(text, end) else {
             return .refused(.badSenderAddress)
         }
-        switch mailParameters(text, end, isExtended: isExtended) {
+        switch mailParameters(text, end, isExtended: isExtended, offered) {
         case .refused(let reply): return .refused(reply)
         case .value(let parameters):
             if path.mailbox?.isInternationalized == true, !parameters.smtputf8 {

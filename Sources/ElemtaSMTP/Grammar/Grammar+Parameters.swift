@@ -38,10 +38,19 @@ extension Grammar {
         return Parameter(keyword: keyword, value: valueStart..<position, end: position)
     }
 
+    /// Parameters of MAIL that only some listeners know.
+    struct OfferedParameters: OptionSet {
+        let rawValue: UInt8
+
+        static let requireTLS = OfferedParameters(rawValue: 1)
+        static let authentication = OfferedParameters(rawValue: 2)
+    }
+
     /// `Mail-parameters = esmtp-param *(SP esmtp-param)`, RFC 5321 4.1.2: SIZE (RFC 1870), BODY
-    /// (RFC 6152), SMTPUTF8 (RFC 6531), RET and ENVID (RFC 3461). Each at most once.
+    /// (RFC 6152), SMTPUTF8 (RFC 6531), RET and ENVID (RFC 3461), REQUIRETLS (RFC 8689) and AUTH
+    /// (RFC 4954). Each at most once.
     static func mailParameters(
-        _ text: Span<UInt8>, _ start: Int, isExtended: Bool
+        _ text: Span<UInt8>, _ start: Int, isExtended: Bool, _ offered: OfferedParameters
     ) -> Parsed<MailParameters> {
         var parameters = MailParameters()
         var hasBody = false
@@ -73,6 +82,13 @@ extension Grammar {
                 isValid = parameters.envelopeID == nil
                 parameters.envelopeID = envelopeID(text, next.value)
                 if parameters.envelopeID == nil { return .refused(.parameterSyntax) }
+            } else if offered.contains(.requireTLS), word.isKeyword("REQUIRETLS") {
+                isValid = !parameters.requireTLS && next.value == nil
+                parameters.requireTLS = true
+            } else if offered.contains(.authentication), word.isKeyword("AUTH") {
+                isValid = parameters.submitter == nil
+                parameters.submitter = submitter(text, next.value)
+                if parameters.submitter == nil { return .refused(.parameterSyntax) }
             } else {
                 return .refused(.unknownParameter)
             }
@@ -156,6 +172,16 @@ extension Grammar {
         return decoded
     }
 
+    /// `auth-param = "AUTH=" xtext`, RFC 4954 8: a mailbox (with UTF-8 in hexchars, RFC 6531 3.4), or
+    /// `<>`, which is empty here.
+    private static func submitter(_ text: Span<UInt8>, _ range: Range<Int>?) -> [UInt8]? {
+        guard let range,
+            let decoded = xtext(text, range, allowingUTF8: false, decodingUTF8: true)
+        else { return nil }
+        if decoded == [.openAngle, .closeAngle] { return [] }
+        return Mailbox(octets: decoded.span) != nil ? decoded : nil
+    }
+
     /// `notify-esmtp-value = "NEVER" / 1#notify-list-element`, RFC 3461 4.1.
     private static func notifyConditions(
         _ text: Span<UInt8>, _ range: Range<Int>?
@@ -203,9 +229,12 @@ extension Grammar {
     }
 
     /// `xtext = *( xchar / hexchar )`, `hexchar = "+" 2(%x30-39 / %x41-46)`, RFC 3461 4, decoded.
-    /// Nil also when what it stands for isn't printable, which both users of xtext demand: the
-    /// octets end up in header fields.
-    static func xtext(_ text: Span<UInt8>, _ range: Range<Int>, allowingUTF8: Bool) -> [UInt8]? {
+    /// Nil also when what it stands for isn't printable, which all users of xtext demand: the octets
+    /// end up in header fields and logs. With `decodingUTF8` octets above 127 may come of hexchars;
+    /// the caller sees to it that they are UTF-8.
+    static func xtext(
+        _ text: Span<UInt8>, _ range: Range<Int>, allowingUTF8: Bool, decodingUTF8: Bool = false
+    ) -> [UInt8]? {
         var decoded: [UInt8] = []
         decoded.reserveCapacity(range.count)
         var position = range.lowerBound
@@ -220,7 +249,7 @@ extension Grammar {
                     let low = text[position + 2].upperHexadecimalValue
                 else { return nil }
                 let value = high << 4 | low
-                guard value.isPrintable else { return nil }
+                guard value.isPrintable || decodingUTF8 && value.isEightBit else { return nil }
                 decoded.append(value)
                 position += 3
             } else if allowingUTF8, let end = utf8NonASCII(text, position),

@@ -16,8 +16,13 @@ enum Verb: UInt64 {
     case expn = 0x4558_504E
     case quit = 0x5155_4954
 
-    // Known, and answered 502 until they are built and switched on (RFC 5321 4.2.4).
+    // Answered 502 where they aren't switched on.
     case auth = 0x4155_5448
+    case startTLS = 0x5354_4152_5454_4C53
+    case xdebug = 0x5844_4542_5547
+    case xclient = 0x58_434C_4945_4E54
+
+    // Known, and always answered 502 (RFC 5321 4.2.4).
     case etrn = 0x4554_524E
     case atrn = 0x4154_524E
     case turn = 0x5455_524E
@@ -26,9 +31,6 @@ enum Verb: UInt64 {
     case saml = 0x5341_4D4C
     case burl = 0x4255_524C
     case lhlo = 0x4C48_4C4F
-    case startTLS = 0x5354_4152_5454_4C53
-    case xdebug = 0x5844_4542_5547
-    case xclient = 0x58_434C_4945_4E54
 
     /// The verb that is the whole first word of `line`, and the position behind it.
     static func first(of line: Span<UInt8>) -> (verb: Verb, end: Int)? {

@@ -11,18 +11,24 @@ public enum ReceivedField {
     ///   - heloName: what the client said in HELO or EHLO, as the grammar let it pass.
     ///   - address: where the connection came from.
     ///   - protocolName: `ServerSession.protocolName(for:)`.
+    ///   - tls: `ServerSession.tls`; named in a comment.
     ///   - id: the message's id; an atom.
     ///   - recipient: named when the transaction has exactly this one. Several would tell each of the
     ///     others (RFC 5321 7.2).
     public static func octets(
         heloName: [UInt8], address: IPAddress, hostname: String, protocolName: String,
-        id: String, recipient: ForwardPath?, time: UnixTime
+        tls: TLSSummary? = nil, id: String, recipient: ForwardPath?, time: UnixTime
     ) -> [UInt8] {
         var octets: [UInt8] = []
         octets.reserveCapacity(256)
         octets.append(contentsOf: "Received: from ".utf8)
         octets.append(contentsOf: heloName)
-        octets.append(contentsOf: " (\(address.addressLiteral))\r\n\tby ".utf8)
+        octets.append(contentsOf: " (\(address.addressLiteral))".utf8)
+        if let tls {
+            let comment = "(using \(tls.protocolName) with cipher \(tls.cipher))"
+            octets.append(contentsOf: "\r\n\t\(comment)".utf8)
+        }
+        octets.append(contentsOf: "\r\n\tby ".utf8)
         octets.append(contentsOf: hostname.utf8)
         octets.append(contentsOf: " with \(protocolName) id \(id)".utf8)
         if let mailbox = recipient?.mailbox, mailbox.octets.count <= maximumRecipientLength {

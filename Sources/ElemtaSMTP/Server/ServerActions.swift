@@ -5,7 +5,12 @@ public enum Expectation: Sendable {
     case mailData
     /// Content whose length BDAT has announced, wanted or not.
     case chunk
-    /// Nothing: a question is open, and reading waits until `resume(with:)`.
+    /// The answer to a challenge of AUTH, a line of at most 12,288 octets.
+    case response
+    /// TLS, from the first octet that isn't consumed on, until `tlsEstablished(_:)`.
+    case handshake
+    /// Nothing: a question is open or an answer is held back, and reading waits until `resume(with:)`
+    /// or `delayEnded()`.
     case answer
     /// Nothing any more: the session is over.
     case closed
@@ -32,6 +37,14 @@ public enum Action {
     case reply(Reply)
     /// Send what is owed and the reply, then close.
     case close(Reply?)
+    /// Wait so many seconds, without reading, then call `delayEnded()`.
+    case delay(seconds: Int)
+    /// Send the reply and begin the handshake, unless octets of the client's are unread: those came
+    /// in clear text, perhaps from somebody else (CVE-2011-0411), and `refuseTLS(_:)` is called
+    /// instead.
+    case startTLS(Reply)
+    /// Send what `debugReply(_:sessionID:)` says.
+    case debug(DebugView)
     /// Answer with `resume(with:)`; nothing is read from the client until then.
     case ask(Question)
     /// The content gathered so far is refused: free it now. The reply comes at the end of the data.
@@ -50,6 +63,11 @@ public enum Question {
     case content(MailTransaction)
     /// The content is complete: put it on disk.
     case commit(MailTransaction, ContentSummary)
+    /// AUTH: answer with an `AuthenticationOutcome`.
+    case authenticate(SASLCredentials)
+    /// XCLIENT: the session goes on for this client. Limits, the exemption for bare LFs and what a
+    /// login allows are this client's from now on: answer with `Verdict.admit`.
+    case client(ClientIdentity, login: String?)
 }
 
 /// The answer to a question.
@@ -57,6 +75,31 @@ public enum Verdict {
     case accept
     /// The answer to `commit`; the id goes into the reply.
     case accepted(id: [UInt8])
+    /// The answer to `client`; `.accept` stands for `.admit(nil, bareNewlineExempt: false)`.
+    case admit(AuthenticatedUser?, bareNewlineExempt: Bool)
     /// A reply with code 421 closes the session.
     case refuse(Reply)
+}
+
+/// What became of credentials. `delay` is how many seconds the answer is to be held back at least;
+/// the session holds back what its own failures ask for.
+public enum AuthenticationOutcome {
+    case accepted(AuthenticatedUser, delay: Int = 0)
+    /// Whatever is wrong about them.
+    case rejected(delay: Int = 0)
+    /// Nobody can tell now, or this client has failed too often.
+    case unavailable
+}
+
+/// Why TLS doesn't begin after all.
+public enum TLSRefusal {
+    /// Octets have come with or right behind STARTTLS.
+    case octetsWaiting
+    /// There is nothing to begin it with.
+    case unavailable
+}
+
+/// What XDEBUG is asked for.
+public enum DebugView: Sendable {
+    case everything, state, connection, context
 }

@@ -17,15 +17,20 @@ public final class ServerParameters: Sendable {
     /// Errors that are answered; the next one closes the session.
     public let maximumErrors: Int
     public let bareNewline: BareNewline
+    /// Messages that a session may bring; 0: as many as it likes.
+    public let maximumMessages: Int
+    public let offer: ServerOffer
 
     let greeting: Reply
     private let heloStart: [UInt8]
     private let ehloStart: [UInt8]
-    private let ehloRest: [UInt8]
+    /// What follows the first line of the reply to EHLO, by `EHLOVariant`.
+    private let ehloRests: [[UInt8]]
 
     public init(
         hostname: String, maximumMessageSize: UInt64 = 26_214_400, maximumRecipients: Int = 1000,
-        maximumErrors: Int = 20, bareNewline: BareNewline = .reject
+        maximumErrors: Int = 20, bareNewline: BareNewline = .reject, maximumMessages: Int = 0,
+        offer: ServerOffer = ServerOffer()
     ) {
         self.hostname = hostname
         self.maximumMessageSize = maximumMessageSize
@@ -35,14 +40,46 @@ public final class ServerParameters: Sendable {
         greeting = Reply(plain: 220, lines: ["\(hostname) ESMTP elemta ready"])
         heloStart = Array("250 \(hostname) Hello ".utf8)
         ehloStart = Array("250-\(hostname) Hello ".utf8)
-        ehloRest =
+        self.maximumMessages = maximumMessages
+        self.offer = offer
+        ehloRests = EHLOVariant.all.map { variant in
             Reply(
-                plain: 250,
-                lines: [
-                    "SIZE \(maximumMessageSize)", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES",
-                    "CHUNKING", "DSN", "PIPELINING", "HELP",
-                ]
+                plain: 250, lines: Self.keywords(offer, maximumMessageSize, for: variant)
             ).octets
+        }
+    }
+
+    /// What the reply to EHLO depends on besides the parameters.
+    struct EHLOVariant {
+        let isInsideTLS: Bool
+        let mayUseXCLIENT: Bool
+
+        var index: Int { (isInsideTLS ? 1 : 0) + (mayUseXCLIENT ? 2 : 0) }
+
+        /// In the order of their indices.
+        static let all = [false, true].flatMap { mayUseXCLIENT in
+            [false, true].map { EHLOVariant(isInsideTLS: $0, mayUseXCLIENT: mayUseXCLIENT) }
+        }
+    }
+
+    private static func keywords(
+        _ offer: ServerOffer, _ maximumMessageSize: UInt64, for variant: EHLOVariant
+    ) -> [String] {
+        var keywords = [
+            "SIZE \(maximumMessageSize)", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING",
+            "DSN", "PIPELINING",
+        ]
+        if variant.isInsideTLS {
+            if offer.offersRequireTLS { keywords.append("REQUIRETLS") }
+        } else if case .startTLS = offer.tls {
+            keywords.append("STARTTLS")
+        }
+        if !offer.mechanisms.isEmpty, variant.isInsideTLS || !offer.authenticationNeedsTLS {
+            keywords.append((["AUTH"] + offer.mechanisms.map(\.rawValue)).joined(separator: " "))
+        }
+        if offer.isDevelopment { keywords.append("XDEBUG") }
+        if variant.mayUseXCLIENT { keywords.append("XCLIENT NAME ADDR PORT PROTO HELO LOGIN") }
+        return keywords + ["HELP"]
     }
 
     /// The reply to HELO. `name` has passed the grammar, so that echoing it is harmless.
@@ -51,8 +88,13 @@ public final class ServerParameters: Sendable {
     }
 
     /// The reply to EHLO.
-    func ehloReply(to name: [UInt8]) -> Reply {
-        Reply(code: 250, status: nil, octets: Self.line(ehloStart, name) + ehloRest)
+    func ehloReply(
+        to name: [UInt8],
+        _ variant: EHLOVariant = EHLOVariant(isInsideTLS: false, mayUseXCLIENT: false)
+    ) -> Reply {
+        Reply(
+            code: 250, status: nil,
+            octets: Self.line(ehloStart, name) + ehloRests[variant.index])
     }
 
     /// One line, without the client's name where the two together are too long for a reply.
@@ -67,11 +109,4 @@ public final class ServerParameters: Sendable {
         octets.append(.lineFeed)
         return octets
     }
-}
-
-/// Who the other side of a session is.
-public struct ClientIdentity: Hashable, Sendable {
-    public var address: IPAddress
-
-    public init(address: IPAddress) { self.address = address }
 }

@@ -22,11 +22,14 @@ extension ServerSession {
         case .bdat: return bdat(line, end)
         case .rset: return withoutArgument(line, end) ?? reset(.ok)
         case .noop: return .reply(.ok)
-        case .help: return .reply(.help)
+        case .help: return help(line, end)
         case .vrfy: return end < line.count ? .reply(.cannotVerify) : refuse(.vrfySyntax)
         case .quit: return withoutArgument(line, end) ?? close(.bye)
-        case .expn, .auth, .etrn, .atrn, .turn, .send, .soml, .saml, .burl, .lhlo, .startTLS,
-            .xdebug, .xclient:
+        case .auth: return auth(line, end)
+        case .startTLS: return startTLS(hasArgument: end < line.count)
+        case .xdebug: return xdebug(line, end)
+        case .xclient: return xclient(line, end)
+        case .expn, .etrn, .atrn, .turn, .send, .soml, .saml, .burl, .lhlo:
             return refuse(.notImplemented)
         }
     }
@@ -45,14 +48,18 @@ extension ServerSession {
         }
         let name = line.octets((end + 1)..<line.count)
         introduce(name, isExtended: isExtended)
-        return reset(isExtended ? parameters.ehloReply(to: name) : parameters.heloReply(to: name))
+        guard isExtended else { return reset(parameters.heloReply(to: name)) }
+        let variant = ServerParameters.EHLOVariant(
+            isInsideTLS: tls != nil, mayUseXCLIENT: client.mayUseXCLIENT)
+        return reset(parameters.ehloReply(to: name, variant))
     }
 
     /// Ends the transaction, if there is one, and frees what its chunks have brought.
     private mutating func reset(_ reply: Reply) -> Action {
         switch takePhase() {
         case .chunks: .refuseContent(reply)
-        case .idle, .transaction, .data, .chunk, .refusedChunks, .skippedChunk, .asking, .closed:
+        case .idle, .transaction, .data, .chunk, .refusedChunks, .skippedChunk, .authenticating,
+            .delayed, .handshake, .asking, .closed:
             .reply(reply)
         }
     }
@@ -60,21 +67,50 @@ extension ServerSession {
     private mutating func mail(_ line: Span<UInt8>, _ end: Int) -> Action {
         switch phase {
         case .idle, .refusedChunks: break
-        case .transaction, .data, .chunks, .chunk, .skippedChunk, .asking, .closed:
+        case .transaction, .data, .chunks, .chunk, .skippedChunk, .authenticating, .delayed,
+            .handshake, .asking, .closed:
             return refuse(.nestedMail)
         }
         guard isIntroduced else { return refuse(.needsGreeting) }
-        switch Grammar.mail(line, end, isExtended: isExtended) {
+        let maximum = parameters.maximumMessages
+        if maximum > 0, messageCount >= maximum { return close(.tooManyMessages) }
+        let offer = parameters.offer
+        if offer.authenticationIsRequired, user == nil {
+            return refuse(isAuthenticationOffered ? .loginRequired : .mustStartTLS)
+        }
+        switch Grammar.mail(line, end, isExtended: isExtended, offeredParameters) {
         case .refused(let reply):
             return refuse(reply)
         case .value((let path, let mailParameters)):
-            // RFC 1870 6.1: said before a single octet of it is sent.
-            if let size = mailParameters.declaredSize, size > parameters.maximumMessageSize {
-                return refuse(.messageTooLarge)
-            }
-            phase = .asking(.sender(path, mailParameters))
-            return .ask(.sender(path, mailParameters))
+            return mail(path, mailParameters)
         }
+    }
+
+    private var offeredParameters: Grammar.OfferedParameters {
+        let offer = parameters.offer
+        var offered: Grammar.OfferedParameters = []
+        switch offer.tls {
+        case .startTLS where offer.offersRequireTLS, .implicit where offer.offersRequireTLS:
+            offered.insert(.requireTLS)
+        case .off, .startTLS, .implicit: break
+        }
+        if !offer.mechanisms.isEmpty { offered.insert(.authentication) }
+        return offered
+    }
+
+    private mutating func mail(_ path: ReversePath, _ said: MailParameters) -> Action {
+        // RFC 1870 6.1: said before a single octet of it is sent.
+        if let size = said.declaredSize, size > parameters.maximumMessageSize {
+            return refuse(.messageTooLarge)
+        }
+        // RFC 8689 4.1: what came in clear text has been readable already.
+        if said.requireTLS, tls == nil { return refuse(.mustStartTLS) }
+        if let user, !user.maySend(path) { return refuse(.senderNotAllowed) }
+        var mailParameters = said
+        // RFC 4954 5: anybody can say it.
+        if user == nil { mailParameters.submitter = nil }
+        phase = .asking(.sender(path, mailParameters))
+        return .ask(.sender(path, mailParameters))
     }
 
     private mutating func rcpt(_ line: Span<UInt8>, _ end: Int) -> Action {
@@ -85,9 +121,16 @@ extension ServerSession {
             phase = .transaction(transaction)
             return refuse(reply, isRecipient: true)
         case .value(let recipient):
-            phase = .asking(.recipient(transaction, recipient))
-            return .ask(.recipient(recipient.path))
+            return troubleWithRecipient(recipient, of: transaction)
+                ?? ask(recipient, of: transaction)
         }
+    }
+
+    mutating func ask(
+        _ recipient: AcceptedRecipient, of transaction: MailTransaction
+    ) -> Action {
+        phase = .asking(.recipient(transaction, recipient))
+        return .ask(.recipient(recipient.path))
     }
 
     private func recipient(
@@ -121,7 +164,8 @@ extension ServerSession {
         case .chunks:
             // RFC 3030 2: DATA and BDAT can't be used in the same transaction.
             return refuse(.chunksBegun)
-        case .idle, .transaction, .data, .chunk, .refusedChunks, .skippedChunk, .asking, .closed:
+        case .idle, .transaction, .data, .chunk, .refusedChunks, .skippedChunk, .authenticating,
+            .delayed, .handshake, .asking, .closed:
             return refuse(isIntroduced ? .needsMail : .needsGreeting)
         }
     }

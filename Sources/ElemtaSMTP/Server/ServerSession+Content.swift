@@ -44,8 +44,18 @@ extension ServerSession {
             phase = .idle
             return refusal(of: reply)
         }
+        return complete(transaction, decoder.finish())
+    }
+
+    private mutating func complete(
+        _ transaction: MailTransaction, _ summary: ContentSummary
+    ) -> Action {
+        if let reply = troubleWithContent(of: transaction) {
+            phase = .idle
+            return refusal(of: reply)
+        }
         phase = .asking(.commit)
-        return .ask(.commit(transaction, decoder.finish()))
+        return .ask(.commit(transaction, summary))
     }
 
     private mutating func refusal(of reply: Reply) -> Action {
@@ -73,7 +83,8 @@ extension ServerSession {
             return skip(size, .chunkSyntax, then: .refusedChunks(.chunkSyntax))
         case .refusedChunks(let reply):
             return skip(size, .chunkSyntax, then: .refusedChunks(reply))
-        case .idle, .data, .chunk, .skippedChunk, .asking, .closed:
+        case .idle, .data, .chunk, .skippedChunk, .authenticating, .delayed, .handshake, .asking,
+            .closed:
             return skip(size, .chunkSyntax, then: .idle)
         }
     }
@@ -96,7 +107,8 @@ extension ServerSession {
             return begin(chunk, transaction, content)
         case .refusedChunks(let reply):
             return refuse(chunk, reply)
-        case .idle, .data, .chunk, .skippedChunk, .asking, .closed:
+        case .idle, .data, .chunk, .skippedChunk, .authenticating, .delayed, .handshake, .asking,
+            .closed:
             return skip(chunk.size, isIntroduced ? .needsMail : .needsGreeting, then: .idle)
         }
     }
@@ -163,7 +175,6 @@ extension ServerSession {
             return .reply(.chunkReceived(chunk.size))
         }
         var content = content
-        phase = .asking(.commit)
-        return .ask(.commit(transaction, content.finish()))
+        return complete(transaction, content.finish())
     }
 }

@@ -1,16 +1,21 @@
 /// What follows the driver's answers.
 extension ServerSession {
-    /// Takes the answer to the open question. Without one nothing happens.
+    /// Takes the answer to the open question. Without one nothing happens. Nobody logs in by this.
     public mutating func resume(with verdict: Verdict) -> Action {
         guard case .asking = phase, case .asking(let pending) = takePhase() else { return .none }
         switch verdict {
         case .accept: return accepted(pending, .messageAccepted)
         case .accepted(let id): return accepted(pending, .messageAccepted(id: id))
+        case .admit(let user, let isExempt):
+            return accepted(pending, .messageAccepted, as: user, isBareNewlineExempt: isExempt)
         case .refuse(let reply): return refused(pending, reply)
         }
     }
 
-    private mutating func accepted(_ pending: consuming Pending, _ messageReply: Reply) -> Action {
+    private mutating func accepted(
+        _ pending: consuming Pending, _ messageReply: Reply, as user: AuthenticatedUser? = nil,
+        isBareNewlineExempt: Bool = false
+    ) -> Action {
         switch consume pending {
         case .sender(let path, let parameters):
             phase = .transaction(MailTransaction(reversePath: path, parameters: parameters))
@@ -26,14 +31,18 @@ extension ServerSession {
             return begin(chunk, transaction, ChunkedContent())
         case .commit:
             phase = .idle
-            forgetErrors()
+            messageWasAccepted()
             return .reply(messageReply)
+        case .authentication:
+            return loginUnavailable()
+        case .client(let client, let introduction):
+            return speak(for: client, introduction, as: user, isBareNewlineExempt)
         }
     }
 
     private mutating func refused(_ pending: consuming Pending, _ reply: Reply) -> Action {
         switch consume pending {
-        case .sender:
+        case .sender, .authentication, .client:
             phase = .idle
             return refuse(reply)
         case .recipient(let transaction, _):

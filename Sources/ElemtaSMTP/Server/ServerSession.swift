@@ -34,8 +34,28 @@ public struct ServerSession: ~Copyable {
         case refusedChunks(Reply)
         /// Octets that a refused BDAT announced: without counting them the next command is lost.
         case skippedChunk(remaining: UInt64, then: AfterChunk)
+        /// A challenge of AUTH was sent.
+        case authenticating(SASLExchange)
+        /// An answer is held back.
+        case delayed(Delayed)
+        /// TLS is being negotiated.
+        case handshake
         case asking(Pending)
         case closed
+    }
+
+    /// What the client's next response is (RFC 4954 4).
+    enum SASLExchange {
+        case plain
+        case loginUser
+        case loginPassword(user: [UInt8])
+    }
+
+    /// What follows a delay.
+    enum Delayed {
+        case reply(Reply)
+        case close(Reply)
+        case recipient(MailTransaction, AcceptedRecipient)
     }
 
     /// Where the session goes when the octets of a refused chunk are over.
@@ -52,21 +72,30 @@ public struct ServerSession: ~Copyable {
         case data(MailTransaction)
         case firstChunk(MailTransaction, Chunk)
         case commit
+        case authentication
+        case client(ClientIdentity, ClientIntroduction?)
     }
 
     public let parameters: ServerParameters
-    /// Who the client is, for the policy and the trace field.
-    public let client: ClientIdentity
-    let bareNewline: BareNewline
-
+    /// Who the client is, for the policy and the trace field. XCLIENT changes it.
+    public internal(set) var client: ClientIdentity
+    var bareNewline: BareNewline
+    var failedLoginCount: UInt8 = 0
+    /// Nil in clear text.
+    public private(set) var tls: TLSSummary?
+    /// Who has logged in.
+    public internal(set) var user: AuthenticatedUser?
+    private(set) var errorCount: UInt32 = 0
+    private(set) var messageCount: UInt32 = 0
     private var introduction = Introduction.none
     private var lines = LineReader()
-    private var errorCount = 0
-    var phase = Phase.idle
+    var phase: Phase
 
     /// The most octets that ever need to be contiguous at the front of the input.
-    public static let maximumContiguous = LineReader.maximumMailLength
+    public static let maximumContiguous = LineReader.maximumAuthenticationLength
 
+    /// With implicit TLS the session begins with the handshake: greet after `tlsEstablished(_:)`.
+    ///
     /// - Parameter bareNewlineExempt: this client's bare LFs are made right, whatever the listener's
     ///   parameters say.
     public init(
@@ -75,6 +104,11 @@ public struct ServerSession: ~Copyable {
         self.parameters = parameters
         self.client = client
         bareNewline = bareNewlineExempt ? .normalize : parameters.bareNewline
+        phase =
+            switch parameters.offer.tls {
+            case .off, .startTLS: .idle
+            case .implicit: .handshake
+            }
     }
 
     /// What the server says first (RFC 5321 3.1).
@@ -87,7 +121,9 @@ public struct ServerSession: ~Copyable {
         case .idle, .transaction, .chunks, .refusedChunks: .commandLine
         case .data: .mailData
         case .chunk, .skippedChunk: .chunk
-        case .asking: .answer
+        case .authenticating: .response
+        case .handshake: .handshake
+        case .asking, .delayed: .answer
         case .closed: .closed
         }
     }
@@ -97,7 +133,10 @@ public struct ServerSession: ~Copyable {
         switch phase {
         case .transaction, .data, .chunks, .chunk, .skippedChunk(_, .transaction): true
         case .asking(.recipient), .asking(.data), .asking(.firstChunk), .asking(.commit): true
-        case .idle, .refusedChunks, .skippedChunk, .asking(.sender), .closed: false
+        case .delayed(.recipient): true
+        case .idle, .refusedChunks, .skippedChunk, .closed: false
+        case .asking(.sender), .asking(.authentication), .asking(.client): false
+        case .authenticating, .delayed(.reply), .delayed(.close), .handshake: false
         }
     }
 
@@ -105,7 +144,9 @@ public struct ServerSession: ~Copyable {
     public var isIdle: Bool {
         switch phase {
         case .idle, .refusedChunks: true
-        case .transaction, .data, .chunks, .chunk, .skippedChunk, .asking, .closed: false
+        case .transaction, .data, .chunks, .chunk, .skippedChunk, .authenticating, .delayed,
+            .handshake, .asking, .closed:
+            false
         }
     }
 
@@ -132,10 +173,12 @@ public struct ServerSession: ~Copyable {
         }
     }
 
-    /// The protocol for the WITH clause of the trace field (RFC 5321 4.4, RFC 6531 4.3).
+    /// The protocol for the WITH clause of the trace field (RFC 5321 4.4, RFC 3848, RFC 6531 4.3).
+    /// There is no such name for HELO inside TLS.
     public func protocolName(for transaction: MailTransaction) -> String {
-        if !isExtended { return "SMTP" }
-        return transaction.parameters.smtputf8 ? "UTF8SMTP" : "ESMTP"
+        guard isExtended else { return "SMTP" }
+        let suffix = (tls == nil ? "" : "S") + (user == nil ? "" : "A")
+        return (transaction.parameters.smtputf8 ? "UTF8SMTP" : "ESMTP") + suffix
     }
 
     // MARK: Input
@@ -144,16 +187,20 @@ public struct ServerSession: ~Copyable {
     /// what is there. Cost: linear in what is consumed, however the input is cut.
     public mutating func next(in input: Span<UInt8>) -> Step {
         switch phase {
-        case .idle, .transaction, .chunks, .refusedChunks: nextCommand(in: input)
+        case .idle, .transaction, .chunks, .refusedChunks:
+            nextLine(
+                in: input,
+                as: parameters.offer.mechanisms.isEmpty ? .command : .commandWithAuthentication)
+        case .authenticating: nextLine(in: input, as: .response)
         case .data: nextData(in: input)
         case .chunk: nextChunk(in: input)
         case .skippedChunk: nextSkipped(in: input)
-        case .asking, .closed: .needMore
+        case .asking, .delayed, .handshake, .closed: .needMore
         }
     }
 
-    private mutating func nextCommand(in input: Span<UInt8>) -> Step {
-        switch lines.next(in: input) {
+    private mutating func nextLine(in input: Span<UInt8>, as kind: LineReader.Kind) -> Step {
+        switch lines.next(in: input, as: kind) {
         case .incomplete:
             return .needMore
         case .complete(let length, let endLength):
@@ -163,12 +210,10 @@ public struct ServerSession: ~Copyable {
                 return .act(close(.bareLineFeed), consuming: length)
             }
             let line = input.extracting(0..<(length - endLength))
-            return .act(perform(line), consuming: length)
-        case .tooLong(let count):
-            let line = input.extracting(0..<count)
             return .act(
-                Verb.isChunk(line) ? close(.unknownChunkSize) : refuse(.lineTooLong),
-                consuming: count)
+                kind == .response ? respond(line) : perform(line), consuming: length)
+        case .tooLong(let count):
+            return .act(lineTooLong(input.extracting(0..<count)), consuming: count)
         case .skipped(let count, .bareLineFeed?) where bareNewline == .reject:
             return .act(close(.bareLineFeed), consuming: count)
         case .skipped(let count, _):
@@ -176,14 +221,14 @@ public struct ServerSession: ~Copyable {
         }
     }
 
-    // MARK: Events from outside
-
-    /// The driver's clock says that the client took too long (RFC 5321 4.5.3.2).
-    public mutating func timedOut() -> Action { close(.timedOut) }
-
-    /// The server stops. Nil while a transaction runs: ask again after it.
-    public mutating func shuttingDown() -> Action? {
-        isIdle ? close(.shuttingDown) : nil
+    private mutating func lineTooLong(_ start: Span<UInt8>) -> Action {
+        if case .authenticating = phase {
+            phase = .idle
+            return refuse(.authenticationLineTooLong)
+        }
+        if Verb.isChunk(start) { return close(.unknownChunkSize) }
+        let isAuthentication = start.count == LineReader.maximumAuthenticationLength
+        return refuse(isAuthentication ? .authenticationLineTooLong : .lineTooLong)
     }
 
     // MARK: What every part of the session does
@@ -192,7 +237,22 @@ public struct ServerSession: ~Copyable {
         introduction = isExtended ? .ehlo(name: name) : .helo(name: name)
     }
 
-    mutating func close(_ reply: Reply) -> Action {
+    /// Everything that was said in clear text is forgotten (RFC 3207 4.2): it may have been
+    /// somebody else's words.
+    mutating func begin(_ summary: TLSSummary) {
+        tls = summary
+        startAnew()
+    }
+
+    /// Back to what holds before the first command.
+    mutating func startAnew() {
+        introduction = .none
+        user = nil
+        lines = LineReader()
+        phase = .idle
+    }
+
+    mutating func close(_ reply: Reply?) -> Action {
         phase = .closed
         return .close(reply)
     }
@@ -213,6 +273,11 @@ public struct ServerSession: ~Copyable {
             errorCount += 1
         }
         return .reply(reply)
+    }
+
+    mutating func messageWasAccepted() {
+        messageCount &+= 1
+        forgetErrors()
     }
 
     mutating func forgetErrors() { errorCount = 0 }

@@ -15,6 +15,9 @@ public struct ContentSummary: Hashable, Sendable {
         public static let bareLineFeed = Traits(rawValue: 8)
         /// Content that doesn't end with CRLF, which DATA can't express.
         public static let unfinishedLine = Traits(rawValue: 16)
+        /// A `TLS-Required: No` field in the header section (RFC 8689 5): rather without TLS than
+        /// not at all. Means nothing beside REQUIRETLS.
+        public static let tlsNotRequired = Traits(rawValue: 32)
     }
 
     /// Octets of content, as they are kept.

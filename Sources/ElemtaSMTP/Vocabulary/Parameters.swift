@@ -61,10 +61,14 @@ public struct MailParameters: Hashable, Sendable {
     public var envelopeID: [UInt8]?
     /// REQUIRETLS (RFC 8689).
     public var requireTLS: Bool
+    /// Who submitted the message first, with its xtext decoded: AUTH (RFC 4954 5), empty for
+    /// `AUTH=<>`. Nil when absent, or said by a client that hasn't logged in and isn't believed.
+    public var submitter: [UInt8]?
 
     public init(
         declaredSize: UInt64? = nil, bodyType: BodyType = .sevenBit, smtputf8: Bool = false,
-        returnContent: ReturnContent? = nil, envelopeID: [UInt8]? = nil, requireTLS: Bool = false
+        returnContent: ReturnContent? = nil, envelopeID: [UInt8]? = nil, requireTLS: Bool = false,
+        submitter: [UInt8]? = nil
     ) {
         self.declaredSize = declaredSize
         self.bodyType = bodyType
@@ -72,5 +76,6 @@ public struct MailParameters: Hashable, Sendable {
         self.returnContent = returnContent
         self.envelopeID = envelopeID
         self.requireTLS = requireTLS
+        self.submitter = submitter
     }
 }
