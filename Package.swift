@@ -72,8 +72,8 @@ let package = Package(
         .executableTarget(
             name: "elemta",
             dependencies: [
-                "ElemtaConfiguration", "ElemtaDelivery", "ElemtaQueue", "ElemtaReactor",
-                "ElemtaSMTP", "ElemtaThreads",
+                "ElemtaAuthentication", "ElemtaConfiguration", "ElemtaDelivery", "ElemtaQueue",
+                "ElemtaReactor", "ElemtaSMTP", "ElemtaThreads",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],

@@ -65,7 +65,7 @@ import Testing
 
     @Test("an attacker with any number of addresses and names fills a table, not the memory")
     func boundedMemory() {
-        var table = FailureTable<Int>(window: .seconds(600), capacity: 100)
+        var table = WindowedCounts<Int>(window: .seconds(600), capacity: 100)
         for key in 0..<10_000 { table.add(key, at: .milliseconds(key)) }
         #expect(table.keyCount == 100)
         // The first to fail are forgotten first.
@@ -75,7 +75,7 @@ import Testing
 
     @Test("what is over leaves the table when something new comes")
     func forgetting() {
-        var table = FailureTable<Int>(window: .seconds(10), capacity: 100)
+        var table = WindowedCounts<Int>(window: .seconds(10), capacity: 100)
         for key in 0..<50 { table.add(key, at: .seconds(0)) }
         for key in 50..<60 { table.add(key, at: .seconds(5)) }
         table.add(60, at: .seconds(10))

@@ -36,6 +36,15 @@ public struct IPAddress: Hashable, Sendable {
         return IPAddress(v4: UInt32(truncatingIfNeeded: low))
     }
 
+    /// Whom limits count: an IPv6 /64 is one customer, who has every address in it.
+    public var site: IPAddress {
+        let address = unmapped
+        switch address.storage {
+        case .v4: return address
+        case .v6(let high, _): return IPAddress(v6High: high, v6Low: 0)
+        }
+    }
+
     public var isV4: Bool {
         switch storage {
         case .v4: true
