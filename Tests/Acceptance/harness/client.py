@@ -2,11 +2,16 @@
 
 import re
 import socket
+import ssl
 
 from .waiting import PATIENCE
 
 # Seconds that one reply may take.
 REPLY_TIMEOUT = 20 * PATIENCE
+# What the servers' certificates are for.
+NAME = "mail.example.com"
+# How a connection ends besides by an orderly end of its octets.
+CLOSED = (ConnectionResetError, BrokenPipeError, ssl.SSLError)
 
 
 class Closed(Exception):
@@ -38,13 +43,22 @@ class Reply:
 
 
 class Client:
-    """One connection. `source` is the address it comes from."""
+    """One connection. `source` is the address it comes from.
 
-    def __init__(self, address, source=None, timeout=REPLY_TIMEOUT, greeted=True):
+    `first` is sent before anything else. With `tls`, a context, the handshake comes next and
+    checks that the certificate is for `name`.
+    """
+
+    def __init__(self, address, source=None, timeout=REPLY_TIMEOUT, greeted=True, first=b"",
+                 tls=None, name=NAME):
         source_address = (source, 0) if source else None
         self.socket = socket.create_connection(address, timeout, source_address)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.unread = b""
+        if first:
+            self.socket.sendall(first)
+        if tls:
+            self.handshake(tls, name)
         self.greeting = self.reply() if greeted else None
 
     def __enter__(self):
@@ -55,6 +69,25 @@ class Client:
 
     def close(self):
         self.socket.close()
+
+    def handshake(self, context, name=NAME, session=None):
+        """TLS from here on; what was sent in clear text has been read to its end."""
+        if self.unread:
+            raise AssertionError(f"in clear text before the handshake: {self.unread!r}")
+        plain = self.socket
+        try:
+            self.socket = context.wrap_socket(plain, server_hostname=name, session=session)
+        except BaseException:
+            plain.close()
+            raise
+
+    def starttls(self, context, name=NAME, session=None):
+        """STARTTLS and the handshake; EHLO is the caller's."""
+        reply = self.command("STARTTLS")
+        if reply.code != 220:
+            raise AssertionError(f"STARTTLS: {reply}")
+        self.handshake(context, name, session)
+        return self
 
     def send(self, octets):
         self.socket.sendall(octets)
@@ -68,8 +101,8 @@ class Client:
         while b"\n" not in self.unread:
             try:
                 more = self.socket.recv(65536)
-            except ConnectionResetError as error:
-                raise Closed(f"reset after {self.unread!r}") from error
+            except CLOSED as error:
+                raise Closed(f"{error} after {self.unread!r}") from error
             if not more:
                 raise Closed(f"closed after {self.unread!r}")
             self.unread += more
@@ -102,7 +135,7 @@ class Client:
         """Whether the server closed and said nothing more before it did; waits for either."""
         try:
             return not self.unread and not self.socket.recv(65536)
-        except ConnectionResetError:
+        except CLOSED:
             return True
 
     def until_closed(self):
@@ -111,7 +144,7 @@ class Client:
         try:
             while more := self.socket.recv(65536):
                 said += more
-        except ConnectionResetError:
+        except CLOSED:
             pass
         return said
 

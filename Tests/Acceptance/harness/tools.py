@@ -1,4 +1,4 @@
-"""The mail programs of others: swaks, curl, smtp-source and smtp-sink."""
+"""The mail programs of others: swaks, curl, msmtp, openssl, smtp-source and smtp-sink."""
 
 import os
 import shutil
@@ -9,6 +9,7 @@ from .server import ROOT, environment
 from .waiting import PATIENCE, until
 
 POSTFIX = ROOT / ".build-tools/postfix"
+MSMTP = ROOT / ".build-tools/msmtp"
 
 
 def postfix_command(program):
@@ -20,12 +21,13 @@ def postfix_environment():
     return environment({"LD_LIBRARY_PATH": str(POSTFIX / "usr/lib/postfix")})
 
 
-def run(command, input=None, status=0, seconds=60, env=None):
+def run(command, input=None, status=0, seconds=60, env=None, directory=None):
     """Runs a program to its end; what it prints, both streams together."""
     if not shutil.which(command[0]):
         raise AssertionError(f"{command[0]} isn't installed: scripts/dependencies test")
     finished = subprocess.run(
         [str(word) for word in command],
+        cwd=directory,
         input=input,
         stdin=subprocess.DEVNULL if input is None else None,
         stdout=subprocess.PIPE,
@@ -44,9 +46,25 @@ def swaks(address, *arguments, **options):
     return run(["swaks", "--server", address[0], "--port", address[1], *arguments], **options)
 
 
-def curl(address, *arguments, **options):
-    url = f"smtp://{address[0]}:{address[1]}/client.example.org"
+def curl(address, *arguments, scheme="smtp", **options):
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    url = f"{scheme}://{host}:{address[1]}/client.example.org"
     return run(["curl", "--silent", "--show-error", "--url", url, *arguments], **options)
+
+
+def msmtp(address, *arguments, **options):
+    """msmtp without any configuration file of the machine's."""
+    libraries = [*MSMTP.glob("usr/lib/*-linux-gnu"), *MSMTP.glob("lib/*-linux-gnu")]
+    command = [MSMTP / "usr/bin/msmtp", "--host", address[0], "--port", address[1],
+               "--file", "/dev/null", "--domain", "client.example.org", *arguments]
+    env = environment({"LD_LIBRARY_PATH": ":".join(map(str, libraries))})
+    return run(command, env=env, **options)
+
+
+def s_client(address, *arguments, **options):
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    command = ["openssl", "s_client", "-connect", f"{host}:{address[1]}", *arguments]
+    return run(command, **options)
 
 
 def smtp_source(address, *arguments, seconds=120):
