@@ -22,9 +22,8 @@ static const uint64_t elemta_SSL_OP_NO_RENEGOTIATION = SSL_OP_NO_RENEGOTIATION;
 
 // A macro that casts the callback's type away, for which Swift has no cast that it calls safe.
 static inline void elemta_SSL_CTX_set_servername(
-    SSL_CTX *context, int (*callback)(SSL *, int *, void *), void *argument) {
+    SSL_CTX *context, int (*callback)(SSL *, int *, void *)) {
     SSL_CTX_set_tlsext_servername_callback(context, callback);
-    SSL_CTX_set_tlsext_servername_arg(context, argument);
 }
 
 #endif

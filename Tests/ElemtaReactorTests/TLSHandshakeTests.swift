@@ -16,10 +16,13 @@ struct TLSServer {
         ticketKeys: TLSTicketKeys = TLSTicketKeys()
     ) throws {
         test = try TestLoop()
-        certificates = try Certificates()
-        var files: [TLSCertificateFiles] = []
-        for name in names { files.append(try certificates.make(name)) }
-        context = try TLSServerContext(files, minimum: minimum, ticketKeys: ticketKeys)
+        let certificates = try Certificates()
+        context = TLSServerContext(
+            try names.map {
+                try TLSServerCertificate(
+                    certificates.make($0), minimum: minimum, ticketKeys: ticketKeys)
+            })
+        self.certificates = certificates
     }
 
     /// A connection that waits for a handshake, with its client's socket.
@@ -344,7 +347,7 @@ struct TLSServer {
         func refusal(_ certificate: String, _ key: String) -> String {
             do throws(TLSContextError) {
                 let files = TLSCertificateFiles(certificateFile: certificate, keyFile: key)
-                _ = try TLSServerContext([good, files])
+                _ = try TLSServerCertificate(files, ticketKeys: TLSTicketKeys())
                 return "accepted"
             } catch {
                 return error.description.replacing(folder + "/", with: "")
@@ -385,11 +388,13 @@ struct TLSServer {
         let files = [
             try certificates.make("good.example"), try certificates.make("old.example", days: 0),
         ]
-        let context = try TLSServerContext(files)
+        let loaded = try files.map {
+            try TLSServerCertificate($0, ticketKeys: TLSTicketKeys())
+        }
         let now = Int64(time(nil))
-        #expect(context.certificates.map(\.files) == files)
-        #expect((now + 29 * 86_400...now + 31 * 86_400).contains(context.certificates[0].notAfter))
-        #expect(context.certificates[1].notAfter <= now)
-        #expect((now - 600...now).contains(context.certificates[0].notBefore))
+        #expect(loaded.map(\.files) == files)
+        #expect((now + 29 * 86_400...now + 31 * 86_400).contains(loaded[0].notAfter))
+        #expect(loaded[1].notAfter <= now)
+        #expect((now - 600...now).contains(loaded[0].notBefore))
     }
 }

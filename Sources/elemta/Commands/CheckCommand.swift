@@ -1,5 +1,8 @@
 import ArgumentParser
 import ElemtaConfiguration
+import ElemtaReactor
+import Glibc
+import Logging
 
 struct CheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -16,6 +19,7 @@ struct CheckCommand: ParsableCommand {
         print("configuration  \(loaded.source)")
         print("hostname       \(configuration.hostname)")
         for listener in configuration.listeners { print("listen         \(listener.address)") }
+        try checkCertificates(configuration.tls)
         print("queue          \(configuration.queueDir)")
         let domains = configuration.localDomains.map(\.description).joined(separator: ", ")
         print("local domains  \(domains.isEmpty ? "none" : domains)")
@@ -26,5 +30,27 @@ struct CheckCommand: ParsableCommand {
         let fallback = configuration.delivery.relayHost.map { "relay host \($0)" } ?? "mx"
         print("everything else -> \(fallback)")
         print("ok")
+    }
+
+    /// Loads them as the server does.
+    private func checkCertificates(_ tls: Configuration.TLS) throws {
+        guard tls.enabled else { return }
+        let silent = Logger(label: "check") { _ in SwiftLogNoOpLogHandler() }
+        let certificates: [TLSServerCertificate]
+        do throws(CertificatesError) {
+            certificates = try Certificates(tls, log: silent).certificates
+        } catch {
+            for cause in error.causes { complain("\(cause)") }
+            throw ExitStatus.configuration.code
+        }
+        for certificate in certificates {
+            let file = certificate.files.certificateFile
+            print("certificate    \(file), valid until \(certificate.lastSecond)")
+            switch certificate.validity(at: Int64(time(nil))) {
+            case .valid: break
+            case .expired: complain("warning: \(file) has expired")
+            case .notYetValid(let time): complain("warning: \(file) is not valid until \(time)")
+            }
+        }
     }
 }
