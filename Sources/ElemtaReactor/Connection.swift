@@ -16,7 +16,7 @@ import Glibc
     weak var delegate: (any ConnectionDelegate)?
     /// Freed when the connection is closed.
     var stream: BufferEvent?
-    /// Set by ``startTLS(server:)`` and ``startTLS(client:name:)``.
+    /// Set by ``startTLS(server:isInputEncrypted:)`` and ``startTLS(client:name:)``.
     var security: TLSLayer?
     // Kept so that the base is freed after the bufferevent.
     let base: EventBase

@@ -2,7 +2,7 @@
 public enum ConnectionEvent: Sendable {
     /// An outbound connection stands.
     case connected
-    /// The handshake that ``Connection/startTLS(server:)`` or ``Connection/startTLS(client:name:)``
+    /// The handshake that ``Connection/startTLS(server:isInputEncrypted:)`` or ``Connection/startTLS(client:name:)``
     /// began is done; ``Connection/tls`` says with what result.
     case tlsEstablished
     /// Octets are in the input.

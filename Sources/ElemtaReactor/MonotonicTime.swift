@@ -18,6 +18,9 @@ public struct MonotonicTime: Hashable, Comparable, Sendable {
             nanoseconds: UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec))
     }
 
+    /// The time since the clock's fixed point, for whoever takes time as an input.
+    public var elapsed: Duration { .nanoseconds(nanoseconds) }
+
     public static func < (left: MonotonicTime, right: MonotonicTime) -> Bool {
         left.nanoseconds < right.nanoseconds
     }

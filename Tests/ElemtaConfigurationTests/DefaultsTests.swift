@@ -73,6 +73,7 @@ private let defaults: [String: String] = [
     "limits.command_timeout": "300",
     "limits.data_timeout": "600",
     "limits.transaction_timeout": "3600",
+    "limits.session_timeout": "86400",
     "limits.shutdown_timeout": "10",
     "limits.memory": "268435456",
     "limits.spill_threshold": "65536",

@@ -68,6 +68,7 @@ private let overrides: [(key: String, value: String, shown: String)] = [
     ("limits.command_timeout", "1", "1"),
     ("limits.data_timeout", "2", "2"),
     ("limits.transaction_timeout", "3", "3"),
+    ("limits.session_timeout", "4", "4"),
     ("limits.shutdown_timeout", "0", "0"),
     ("limits.memory", "1048576", "1048576"),
     ("limits.spill_threshold", "0", "0"),

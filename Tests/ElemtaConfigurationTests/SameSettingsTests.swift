@@ -91,6 +91,7 @@ private let everythingInYAML = """
       command_timeout: 7
       data_timeout: 8
       transaction_timeout: 9
+      session_timeout: 10
       shutdown_timeout: 11
       memory: 2097152
       spill_threshold: 12
@@ -210,6 +211,7 @@ private let everythingInTOML = """
     command_timeout = 7
     data_timeout = 8
     transaction_timeout = 9
+    session_timeout = 10
     shutdown_timeout = 11
     memory = 2_097_152
     spill_threshold = 12

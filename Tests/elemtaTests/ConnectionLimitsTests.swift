@@ -42,4 +42,27 @@ import Testing
         #expect(limits.admit(first, isExempt: true) == .tooMany)
         #expect(limits.admit(second, isExempt: false) == .tooMany)
     }
+
+    @Test("an IPv6 /64 is one address")
+    func sites() throws {
+        var limits = ConnectionLimits(maximum: 10, perAddress: 1, outbound: 0, descriptors: 0)
+        let one = try #require(IPAddress("2001:db8::1"))
+        let neighbour = try #require(IPAddress("2001:db8::ffff:2"))
+        #expect(limits.admit(one, isExempt: false) == .admit)
+        #expect(limits.admit(neighbour, isExempt: false) == .tooManyFromAddress)
+    }
+
+    @Test("a client for whom another spoke first counts for its own address, once")
+    func move() {
+        var limits = ConnectionLimits(maximum: 10, perAddress: 1, outbound: 0, descriptors: 0)
+        let balancer = IPAddress(v4: 0x0A00_0001)
+        #expect(limits.admit(balancer, isExempt: true) == .admit)
+        #expect(limits.move(from: balancer, to: first, isExempt: false))
+        #expect(limits.admit(first, isExempt: false) == .tooManyFromAddress)
+        #expect(limits.admit(balancer, isExempt: true) == .admit)
+        #expect(!limits.move(from: balancer, to: first, isExempt: false))
+        #expect(limits.count == 2)
+        limits.release(first)
+        #expect(limits.move(from: balancer, to: first, isExempt: false))
+    }
 }

@@ -30,18 +30,9 @@ import Testing
         "a feature that somebody switches on and that isn't built is named by its key",
         arguments: [
             ("auth: {enabled: true}", "auth.enabled"),
-            ("tls: {enabled: true}", "tls.enabled"),
             ("dev_mode: true", "dev_mode"),
             ("user: elemta", "user"),
-            (
-                "tls: {enabled: true}\nlisteners: [{address: \":25\", tls: implicit}]",
-                "listeners[0].tls: implicit"
-            ),
             ("listeners: [{address: \":25\", submission: true}]", "listeners[0].submission"),
-            (
-                "listeners: [{address: \":25\", proxy_protocol: true, trusted_proxies: [10.0.0.1]}]",
-                "listeners[0].proxy_protocol"
-            ),
             (
                 "delivery: {relay_host: \"a.example:25\", relay_tls: required}",
                 "delivery.relay_tls: required"
@@ -55,10 +46,6 @@ import Testing
                 "delivery.routes[0].tls: required"
             ),
             ("delivery: {rate: [{domain: a.example, limit: \"1/1s\"}]}", "delivery.rate"),
-            ("limits: {rate_per_ip: \"100/60s\"}", "limits.rate_per_ip"),
-            ("limits: {greet_delay: 3}", "limits.greet_delay"),
-            ("limits: {messages_per_connection: 3}", "limits.messages_per_connection"),
-            ("limits: {xclient_hosts: [10.0.0.1]}", "limits.xclient_hosts"),
             ("logging: {format: json}", "logging.format: json"),
             ("http: {listen_addr: \"127.0.0.1:8080\"}", "http.listen_addr"),
         ])

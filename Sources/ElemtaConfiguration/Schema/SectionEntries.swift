@@ -224,6 +224,9 @@ extension Configuration.Limits {
             "transaction_timeout", \.transactionTimeout, .seconds(1...604_800),
             "Seconds from MAIL to the end of data."),
         .key(
+            "session_timeout", \.sessionTimeout, .seconds(1...31_536_000),
+            "Seconds that a session may last; a transaction that runs then may end."),
+        .key(
             "shutdown_timeout", \.shutdownTimeout, .seconds(0...3_600),
             "Seconds that running transactions get at SIGTERM."),
         .key(

@@ -30,6 +30,8 @@ extension Configuration {
         public var dataTimeout = 600
         /// Seconds from MAIL to the end of data. Default 3,600.
         public var transactionTimeout = 3_600
+        /// Seconds that a session may last; a transaction that runs then may end. Default 86,400.
+        public var sessionTimeout = 86_400
         /// Seconds that running transactions get at SIGTERM. Default 10.
         public var shutdownTimeout = 10
         /// Octets of content, envelopes, partial lines and unsent replies of all sessions; beyond

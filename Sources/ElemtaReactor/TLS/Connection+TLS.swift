@@ -19,18 +19,25 @@ extension Connection {
     /// somebody between us and the client (CVE-2011-0411). Not to be called inside ``withInput(_:)``.
     /// What is written from now on is sent encrypted once the session stands.
     ///
+    /// `isInputEncrypted`: TLS was spoken from the connection's first octet on, and what is in the input
+    /// is the beginning of the handshake; nothing is dropped.
+    ///
     /// Throws `ENOTCONN` when the connection isn't open or its peer has ended, `EISCONN` when TLS has
     /// begun before, and `ENOMEM`, after which the connection is closed.
     @discardableResult
-    public func startTLS(server context: TLSServerContext) throws(ReactorError) -> Int {
+    public func startTLS(
+        server context: TLSServerContext, isInputEncrypted: Bool = false
+    ) throws(ReactorError) -> Int {
         try checkReadyForTLS()
         guard let session = context.makeSession() else { throw noMemory("SSL_new") }
-        return try startTLS(session, as: .accepting, .server(context))
+        let dropped = isInputEncrypted ? 0 : dropInput()
+        try startTLS(session, as: .accepting, .server(context))
+        return dropped
     }
 
     /// Makes the connection a TLS one, as the client of the server called `name`: a host name, or an
     /// IP address, which is compared with the certificate but not sent. Otherwise as
-    /// ``startTLS(server:)``; throws `EINVAL` for what can't be a host's name.
+    /// ``startTLS(server:isInputEncrypted:)``; throws `EINVAL` for what can't be a host's name.
     @discardableResult
     public func startTLS(client context: TLSClientContext, name: String) throws(ReactorError) -> Int
     {
@@ -39,7 +46,9 @@ extension Connection {
             ERR_clear_error()
             throw ReactorError("startTLS", code: EINVAL)
         }
-        return try startTLS(session, as: .connecting, .client(context))
+        let dropped = dropInput()
+        try startTLS(session, as: .connecting, .client(context))
+        return dropped
     }
 
     /// What the handshake agreed on; nil before it is done and once the connection is closed.
@@ -58,19 +67,22 @@ extension Connection {
         }
     }
 
+    private func dropInput() -> Int {
+        let count = inputCount
+        discardInput()
+        return count
+    }
+
     private func startTLS(
         _ session: consuming TLSSession, as role: BufferEvent.HandshakeRole,
         _ context: TLSLayer.Context
-    ) throws(ReactorError) -> Int {
-        let dropped = inputCount
-        discardInput()
+    ) throws(ReactorError) {
         if case .full = reading { reading = .on }
         security = TLSLayer(context, isDrainOwed: unsentCount > 0)
         guard stream?.startTLS(session, as: role, on: base) == true else {
             throw noMemory("bufferevent_openssl_filter_new")
         }
         installCallbacks()
-        return dropped
     }
 
     private func noMemory(_ operation: String) -> ReactorError {

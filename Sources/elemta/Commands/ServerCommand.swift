@@ -54,6 +54,10 @@ struct ServerCommand: ParsableCommand {
             complain("\(error)")
             if case .held = error { throw ExitStatus.temporaryFailure.code }
             throw ExitStatus.unavailable.code
+        } catch let error as CertificatesError {
+            log.critical("cannot_start", metadata: ["error": "\(error)"])
+            complain("\(error)")
+            throw ExitStatus.configuration.code
         } catch {
             log.critical("cannot_start", metadata: ["error": "\(error)"])
             complain("\(error)")

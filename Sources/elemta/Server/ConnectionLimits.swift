@@ -1,7 +1,7 @@
 import ElemtaSMTP
 
 /// How many clients there are, in all and from each address, against `limits.max_connections` and
-/// `limits.max_connections_per_ip`. Reactor thread only.
+/// `limits.max_connections_per_ip`, for which an IPv6 /64 is one address. Reactor thread only.
 struct ConnectionLimits {
     enum Verdict: Equatable {
         case admit
@@ -33,17 +33,34 @@ struct ConnectionLimits {
     /// and often many behind one (`isExempt`): only the total holds for them.
     mutating func admit(_ address: IPAddress, isExempt: Bool) -> Verdict {
         guard count < maximum else { return .tooMany }
-        let fromAddress = perAddress[address, default: 0]
-        guard isExempt || fromAddress < maximumPerAddress else { return .tooManyFromAddress }
-        perAddress[address] = fromAddress + 1
+        guard take(address, isExempt: isExempt) else { return .tooManyFromAddress }
         count += 1
         return .admit
+    }
+
+    /// A client that was counted for `former`, who spoke for it, is counted for its own address from
+    /// now on. False: there are too many of that address, and nothing has changed.
+    mutating func move(from former: IPAddress, to address: IPAddress, isExempt: Bool) -> Bool {
+        guard take(address, isExempt: isExempt) else { return false }
+        leave(former)
+        return true
     }
 
     /// A client that was admitted is gone.
     mutating func release(_ address: IPAddress) {
         count -= 1
-        guard let fromAddress = perAddress[address] else { return }
-        perAddress[address] = fromAddress > 1 ? fromAddress - 1 : nil
+        leave(address)
+    }
+
+    private mutating func take(_ address: IPAddress, isExempt: Bool) -> Bool {
+        let ofAddress = perAddress[address.site, default: 0]
+        guard isExempt || ofAddress < maximumPerAddress else { return false }
+        perAddress[address.site] = ofAddress + 1
+        return true
+    }
+
+    private mutating func leave(_ address: IPAddress) {
+        guard let ofAddress = perAddress[address.site] else { return }
+        perAddress[address.site] = ofAddress > 1 ? ofAddress - 1 : nil
     }
 }

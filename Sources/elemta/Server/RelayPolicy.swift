@@ -31,10 +31,11 @@ struct RelayPolicy: Sendable {
         relays.contains(client)
     }
 
-    func accepts(_ recipient: ForwardPath, from client: IPAddress) -> Bool {
+    /// `mayRelay`: the client may send anywhere, by its address or because it has logged in.
+    func accepts(_ recipient: ForwardPath, mayRelay: Bool) -> Bool {
         switch recipient {
         case .postmaster: true
-        case .mailbox(let mailbox): mayRelay(client) || isLocal(mailbox.domain)
+        case .mailbox(let mailbox): mayRelay || isLocal(mailbox.domain)
         }
     }
 }

@@ -9,11 +9,12 @@ extension Server {
     func bind() throws -> [Listener] {
         var bound: [Listener] = []
         for listener in configuration.listeners {
+            let profile = ListenerProfile(listener, of: configuration)
             do {
                 bound += try Listener.listen(
                     loop: loop, on: listener.address.socketAddresses,
-                    refusal: Reply.tooManyConnections.octets
-                ) { [unowned self] socket in admit(socket) }
+                    refusal: profile.refusal(.tooManyConnections)
+                ) { [unowned self] socket in admit(socket, by: profile) }
             } catch {
                 throw BindError(address: "\(listener.address)", cause: error)
             }
@@ -21,24 +22,42 @@ extension Server {
         return bound
     }
 
-    private func admit(_ socket: consuming AcceptedSocket) {
-        guard let address = socket.remoteAddress.ipAddress else { return }
+    private func admit(_ socket: consuming AcceptedSocket, by profile: ListenerProfile) {
+        let remoteAddress = socket.remoteAddress
+        guard let address = remoteAddress.ipAddress else { return }
         guard case .serving = phase else {
-            socket.refuse(with: Reply.shuttingDown.octets)
+            socket.refuse(with: profile.refusal(.shuttingDown))
             return
         }
-        switch limits.admit(address, isExempt: policy.mayRelay(address)) {
+        // Who speaks for others has no rights of its own, and none of the limits of one client.
+        let rights: ClientRights
+        let isExempt: Bool
+        switch profile.entrance {
+        case .direct:
+            rights = self.rights(of: address)
+            isExempt = rights.mayRelay
+        case .proxied(let trusted):
+            guard trusted.contains(where: { $0.contains(address) }) else {
+                refused(address, because: "not in trusted_proxies")
+                return
+            }
+            rights = .none
+            isExempt = true
+        }
+        switch limits.admit(address, isExempt: isExempt) {
         case .admit: break
-        case .tooMany, .tooManyFromAddress:
-            log.info("connection_refused", metadata: ["client": "\(address)"])
-            socket.refuse(with: Reply.tooManyConnections.octets)
+        case .tooMany:
+            refused(address, because: "too many connections")
+            socket.refuse(with: profile.refusal(.tooManyConnections))
+            return
+        case .tooManyFromAddress:
+            refused(address, because: "too many connections from this address")
+            socket.refuse(with: profile.refusal(.tooManyConnectionsFromAddress))
             return
         }
-        let isExempt = configuration.limits.bareNewlineExempt.contains { $0.contains(address) }
-        let machine = ServerSession(
-            parameters: parameters, client: ClientIdentity(address: address),
-            bareNewlineExempt: isExempt)
-        let session = Session(client: address, machine: machine, server: self)
+        let client = ClientIdentity(
+            address: address, port: remoteAddress.port, mayUseXCLIENT: rights.mayUseXCLIENT)
+        let session = Session(client: client, rights: rights, profile: profile, server: self)
         let id = sessions.insert(session)
         do {
             let connection = try Connection(loop: loop, accepted: socket, delegate: session)
@@ -50,12 +69,48 @@ extension Server {
         }
     }
 
+    func rights(of address: IPAddress) -> ClientRights {
+        ClientRights(of: address, configuration, policy)
+    }
+
+    /// The session is somebody else's from now on: the limits count it there. False: there are too
+    /// many of that address already, and nothing has changed.
+    func move(_ session: Session, to address: IPAddress, _ rights: ClientRights) -> Bool {
+        limits.move(from: session.client, to: address, isExempt: rights.mayRelay)
+    }
+
+    /// XCLIENT: the session goes on for `identity`.
+    func admit(_ identity: ClientIdentity, login: String?, for session: Session) -> Verdict {
+        let rights = rights(of: identity.address)
+        guard move(session, to: identity.address, rights) else {
+            return .refuse(.tooManyConnectionsFromAddress)
+        }
+        session.rights = rights
+        return .admit(
+            login.map { AuthenticatedUser(name: $0) },
+            bareNewlineExempt: rights.isBareNewlineExempt)
+    }
+
     /// A session is over; its connection may still be sending its last reply.
     func ended(_ session: Session) {
-        sessions.remove(session.id)
+        sessions.remove(session.connectionID)
         limits.release(session.client)
         stopIfDrained()
     }
+
+    func refused(_ session: Session, because reason: String) {
+        refused(session.client, because: reason)
+    }
+
+    private func refused(_ client: IPAddress, because reason: String) {
+        log.info(
+            "connection_refused", metadata: ["client": "\(client)", "reason": "\(reason)"])
+    }
+}
+
+extension ListenerProfile {
+    /// What a client is sent that isn't served. In TLS nobody could read it.
+    fileprivate func refusal(_ reply: Reply) -> [UInt8] { isImplicitTLS ? [] : reply.octets }
 }
 
 /// An address of the configuration can't be listened on.

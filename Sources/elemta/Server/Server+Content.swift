@@ -6,15 +6,21 @@ import Logging
 
 /// What the server says to a session's questions, and the way of content to the spool.
 extension Server {
-    /// MAIL: is there room for one more message?
-    func verdictOnSender() -> Verdict {
+    /// MAIL: is there room for one more message, and for one more of this client's?
+    func verdictOnSender(of session: Session) -> Verdict {
         if isDraining { return .refuse(.shuttingDown) }
-        return !budget.isExhausted && spool.hasRoom ? .accept : .refuse(.insufficientStorage)
+        guard !budget.isExhausted, spool.hasRoom else { return .refuse(.insufficientStorage) }
+        guard session.rights.mayRelay || rates?.admit(session.client, at: loop.now.elapsed) != false
+        else { return .refuse(.rateExceeded) }
+        return .accept
     }
 
     /// RCPT: relaying, and room for a longer envelope.
-    func verdict(on recipient: ForwardPath, from client: IPAddress) -> Verdict {
-        guard policy.accepts(recipient, from: client) else { return .refuse(.relayingDenied) }
+    func verdict(on recipient: ForwardPath, of session: Session) -> Verdict {
+        let mayRelay = session.rights.mayRelay || session.machine.user != nil
+        guard policy.accepts(recipient, mayRelay: mayRelay) else {
+            return .refuse(.relayingDenied)
+        }
         return budget.isExhausted ? .refuse(.insufficientStorage) : .accept
     }
 
@@ -26,7 +32,7 @@ extension Server {
         guard !budget.isExhausted, let pipe else { return nil }
         let id = spool.ids.next()
         let now = SpoolOptions.systemClock()
-        let name = session.id
+        let name = session.connectionID
         let content = IncomingContent(
             id: id, pool: files, spillThreshold: configuration.limits.spillThreshold,
             makeFile: { [spool] in
@@ -39,8 +45,9 @@ extension Server {
             completed: { result in pipe.post(.spilled(name, id, result)) })
         content.append(
             ReceivedField.octets(
-                heloName: trace.heloName, address: session.client, hostname: parameters.hostname,
-                protocolName: trace.protocolName, id: "\(id)",
+                heloName: trace.heloName, address: session.client,
+                hostname: "\(configuration.hostname)",
+                protocolName: trace.protocolName, tls: session.machine.tls, id: "\(id)",
                 recipient: transaction.recipients.count == 1
                     ? transaction.recipients.first?.path : nil,
                 time: now))
@@ -68,11 +75,15 @@ extension Server {
             "message_accepted",
             metadata: [
                 "id": "\(envelope.id)", "client": "\(session.client)",
-                "session": "\(session.id.token)", "from": "\(envelope.reversePath)",
+                "session": "\(session.id)", "from": "\(envelope.reversePath)",
                 "recipients": "\(envelope.recipients.count)",
                 "octets": "\(envelope.summary.octetCount)",
                 "protocol": "\(envelope.client.protocolName)",
             ])
+    }
+
+    func contentFileFailed(_ id: MessageID, because reason: String) {
+        log.error("content_file_failed", metadata: ["id": "\(id)", "error": "\(reason)"])
     }
 
     /// A refusal, for the log; what the client said isn't in it.
@@ -80,7 +91,7 @@ extension Server {
         log.debug(
             "command_rejected",
             metadata: [
-                "client": "\(session.client)", "session": "\(session.id.token)",
+                "client": "\(session.client)", "session": "\(session.id)",
                 "reply": "\(reply)",
             ])
     }

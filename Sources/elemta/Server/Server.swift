@@ -29,6 +29,9 @@ final class Server {
     /// server.
     private static let deliveryGrace = Duration.seconds(5)
 
+    /// How often the certificates and the users file are looked at.
+    private static let lookForChanges = Duration.seconds(5)
+
     let configuration: Configuration
     let log: Logger
     let loop: EventLoop
@@ -36,7 +39,6 @@ final class Server {
     let policy: RelayPolicy
     let spool: Spool
     let files: FilesPool
-    let parameters: ServerParameters
     let timeouts: SessionTimeouts
     /// Who gets mail for `<Postmaster>`.
     let postmaster: Mailbox?
@@ -44,6 +46,10 @@ final class Server {
     let delivery: DeliveryService
     var budget: MemoryBudget
     var limits: ConnectionLimits
+    var rates: MessageRates?
+    /// Nil without `tls.enabled`.
+    let certificates: Certificates?
+    var summaries: [String: TLSSummary] = [:]
     var phase = Phase.starting
     var listeners: [Listener] = []
     var control: ControlEndpoint?
@@ -68,7 +74,9 @@ final class Server {
         budget = MemoryBudget(limit: configuration.limits.memory)
         relays = HostNetworks.Relays(configuration)
         policy = RelayPolicy(localDomains: configuration.localDomains, relays: relays)
-        parameters = ServerParameters(configuration)
+        rates = configuration.limits.ratePerIP.map(MessageRates.init)
+        certificates =
+            configuration.tls.enabled ? try Certificates(configuration.tls, log: log) : nil
         timeouts = SessionTimeouts(configuration.limits)
         postmaster =
             configuration.postmaster
@@ -97,6 +105,11 @@ final class Server {
         watchSignals()
         timers.append(
             sessions.sweepEverySecond(on: loop) { _, session in session.deadlinePassed() })
+        timers.append(
+            loop.every(Self.lookForChanges) { [unowned self] in
+                certificates?.reloadIfChanged()
+            })
+        warnOfOpenSecrets()
         phase = .serving
         log.notice("ready", metadata: ReadyLine.metadata(of: self))
         loop.run()
@@ -119,6 +132,7 @@ final class Server {
             loop.onSignal(SIGHUP) { [unowned self] in
                 logWriter.reopen()
                 log.notice("log_reopened")
+                certificates?.reload()
             },
         ]
     }

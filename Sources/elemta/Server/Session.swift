@@ -8,8 +8,19 @@ import Logging
 /// The session asks the machine what the next octets mean and does what it says: what SMTP is the
 /// machine knows, what this deployment allows the server knows. Reactor thread only.
 final class Session: ConnectionDelegate {
+    /// What comes before the dialogue.
+    enum Opening {
+        /// A load balancer says first for whom it speaks.
+        case proxyHeader
+        /// Implicit TLS.
+        case handshake
+        /// The greeting waits, and who speaks before it is refused (`limits.greet_delay`).
+        case greeting(LoopTimer)
+        case over
+    }
+
     /// Whether octets of the client's are looked at.
-    private enum Intake {
+    enum Intake {
         case open
         /// The client doesn't read its replies: it isn't read from either.
         case heldUntilRepliesAreRead
@@ -20,7 +31,7 @@ final class Session: ConnectionDelegate {
     }
 
     /// The message that is arriving or being committed.
-    private enum Message {
+    enum Message {
         case none
         case arriving(IncomingContent)
         /// Refused on the way: what still comes is read and dropped.
@@ -36,52 +47,79 @@ final class Session: ConnectionDelegate {
     /// Commands served in one callback before the other clients have their turn.
     private static let commandsPerTurn = 64
 
-    let client: IPAddress
-    private(set) var id = ConnectionID(slot: 0, generation: 0)
-    private let server: Server
-    private var connection: Connection?
-    private var machine: ServerSession
-    private var intake = Intake.open
-    private var message = Message.none
+    let server: Server
+    let profile: ListenerProfile
+    private(set) var connectionID = ConnectionID(slot: 0, generation: 0)
+    var connection: Connection?
+    var machine: ServerSession
+    /// Of `client`, which a load balancer or XCLIENT may change.
+    var rights: ClientRights
+    var opening = Opening.over
+    var intake = Intake.open
+    var message = Message.none
     /// The client has closed its side: what it sent is served, then the session ends.
-    private var isLastInput = false
+    var isLastInput = false
     /// Octets of the envelope so far, and of everything that was accounted for last.
-    private var envelopeCount: Int32 = 0
-    private var accountedCount: Int32 = 0
+    var envelopeCount: Int32 = 0
+    var accountedCount: Int32 = 0
+    let begin = MonotonicTime.now
     /// MAIL plus `limits.transaction_timeout`; nil outside a transaction.
-    private var transactionDeadline: MonotonicTime?
+    var transactionDeadline: MonotonicTime?
+    /// Fires when an answer has been held back long enough.
+    private var delay: LoopTimer?
 
-    init(client: IPAddress, machine: consuming ServerSession, server: Server) {
-        self.client = client
-        self.machine = machine
+    init(client: ClientIdentity, rights: ClientRights, profile: ListenerProfile, server: Server) {
         self.server = server
+        self.profile = profile
+        self.rights = rights
+        machine = ServerSession(
+            parameters: profile.parameters, client: client,
+            bareNewlineExempt: rights.isBareNewlineExempt)
     }
 
-    /// Takes the connection over and greets.
+    /// Takes the connection over.
     func begin(_ connection: Connection, id: ConnectionID) {
         self.connection = connection
-        self.id = id
-        send(machine.greeting())
-        settle(progressed: true)
+        connectionID = id
+        open()
     }
+
+    /// Who sends: for the limits, the log and the trace field.
+    var client: IPAddress { machine.client.address }
+
+    /// Its name in the log.
+    var id: SessionID { SessionID(connectionID) }
 
     func connection(_ connection: Connection, happened event: ConnectionEvent) {
         switch event {
-        case .connected, .tlsEstablished, .drained: break
+        case .connected, .drained: break
+        case .tlsEstablished: tlsEstablished(connection)
         case .readable: serve()
         case .unsentBelowLimit:
             if case .heldUntilRepliesAreRead = intake { release() }
         case .closedByPeer:
             isLastInput = true
             serve()
-        case .failed, .closed: end()
+        case .failed(let error):
+            if case .handshake = machine.expectation { server.tlsFailed(error, of: self) }
+            end()
+        case .closed: end()
         }
     }
 
     // MARK: Serving
 
     /// Serves what is in the input, as far as it goes.
-    private func serve() {
+    func serve() {
+        switch opening {
+        case .proxyHeader: readProxyHeader()
+        case .handshake: break
+        case .greeting: awaitGreeting()
+        case .over: converse()
+        }
+    }
+
+    private func converse() {
         var served = 0
         var isProgress = false
         serving: while case .open = intake, machine.expectation.wantsOctets, let connection {
@@ -132,29 +170,17 @@ final class Session: ConnectionDelegate {
         }
     }
 
-    private func keep(_ count: Int, of connection: Connection) {
-        guard case .arriving(let content) = message else {
-            connection.withInput { $0.drain(count) }
-            return
-        }
-        connection.withInput { content.append(moving: count, from: &$0) }
-        content.spillIfLong(isMemoryShort: server.budget.isShort)
-        if content.isBehind {
-            intake = .heldUntilContentIsWritten
-            connection.pauseReading()
-        }
-    }
-
-    private func perform(_ action: Action) {
+    /// Does what the machine says, at once or, for `.delay`, when its time has come.
+    func perform(_ action: Action) {
         switch action {
         case .none: break
         case .reply(let reply): send(reply)
         case .close(let reply):
             if let reply { send(reply) }
             finish()
-        case .delay: perform(machine.delayEnded())
-        case .startTLS: perform(machine.refuseTLS(.unavailable))
-        case .debug(let view): send(machine.debugReply(view, sessionID: "\(id.token)"))
+        case .delay(let seconds): wait(seconds)
+        case .startTLS(let reply): startTLS(after: reply)
+        case .debug(let view): send(machine.debugReply(view, sessionID: "\(id)"))
         case .ask(let question): perform(answer(question))
         case .abandonContent: dropContent()
         case .refuseContent(let reply):
@@ -165,127 +191,47 @@ final class Session: ConnectionDelegate {
         }
     }
 
-    private func answer(_ question: Question) -> Action {
-        switch question {
-        case .sender:
-            let verdict = server.verdictOnSender()
-            if case .accept = verdict { transactionBegan() }
-            return machine.resume(with: verdict)
-        case .recipient(let path):
-            let verdict = server.verdict(on: path, from: client)
-            if case .accept = verdict { envelopeCount += path.accountedCount }
-            return machine.resume(with: verdict)
-        case .content(let transaction):
-            guard
-                let content = server.beginContent(
-                    transaction, trace: trace(of: transaction), for: self)
-            else {
-                return machine.resume(with: .refuse(.insufficientStorage))
-            }
-            message = .arriving(content)
-            return machine.resume(with: .accept)
-        case .commit(let transaction, let summary):
-            return commit(transaction, summary)
-        case .authenticate:
-            return machine.resume(with: .unavailable)
-        case .client:
-            return machine.resume(with: .refuse(.tooManyConnectionsFromAddress))
-        }
+    private func wait(_ seconds: Int) {
+        delay = server.loop.after(.seconds(seconds)) { [weak self] in self?.delayEnded() }
     }
 
-    /// The content is complete: the 250 comes from `committed(_:)`, after the disk has it.
-    private func commit(_ transaction: MailTransaction, _ summary: ContentSummary) -> Action {
-        guard case .arriving(let content) = message else {
-            return machine.resume(with: .refuse(.insufficientStorage))
-        }
-        let envelope = Envelope(
-            id: content.id, arrival: SpoolOptions.systemClock(), client: trace(of: transaction),
-            transaction: server.addressed(transaction), summary: summary)
-        switch content.complete() {
-        case .inMemory(let octets):
-            message = .committing(envelope, octetCount: octets.octetCount)
-            server.submit(envelope, .inMemory(octets), for: id)
-            return .none
-        case .underWay:
-            message = .syncing(content, envelope)
-            return .none
-        case .gone:
-            message = .none
-            return machine.resume(with: .refuse(.insufficientStorage))
-        }
-    }
-}
-
-// MARK: - Told by the server
-
-extension Session {
-    /// The spool's answer: for `.accepted` the commit has returned.
-    func committed(_ verdict: Verdict) {
-        if case .committing(let envelope, _) = message, case .accepted = verdict {
-            server.accepted(envelope, from: self)
-        }
-        message = .none
-        transactionEnded()
-        perform(machine.resume(with: verdict))
+    private func delayEnded() {
+        delay = nil
+        perform(machine.delayEnded())
         serve()
     }
 
-    /// What the files pool did for `id`; stale when that message is no longer this session's.
-    func contentWasSpilled(_ id: MessageID, _ result: SpillResult) {
-        switch (message, result) {
-        case (.arriving(let content), .failed(let reason)) where content.id == id:
-            server.log.error(
-                "content_file_failed", metadata: ["id": "\(id)", "error": "\(reason)"])
-            message = .refused
-            machine.failContent(with: .insufficientStorage)
-        case (.syncing(let content, _), .failed(let reason)) where content.id == id:
-            server.log.error(
-                "content_file_failed", metadata: ["id": "\(id)", "error": "\(reason)"])
-            committed(.refuse(.insufficientStorage))
-            return
-        case (.syncing(let content, let envelope), .finished(let file)) where content.id == id:
-            message = .committing(envelope, octetCount: 0)
-            server.submit(envelope, .file(file), for: self.id)
-            return
-        case (.arriving(let content), _) where content.id == id,
-            (.syncing(let content, _), _) where content.id == id:
-            content.took(result)
-        default:
-            return
+    private func answer(_ question: Question) -> Action {
+        switch question {
+        case .sender:
+            let verdict = server.verdictOnSender(of: self)
+            if case .accept = verdict { transactionBegan() }
+            return machine.resume(with: verdict)
+        case .recipient(let path):
+            let verdict = server.verdict(on: path, of: self)
+            if case .accept = verdict { envelopeCount += path.accountedCount }
+            return machine.resume(with: verdict)
+        case .content(let transaction):
+            return machine.resume(with: beginContent(transaction))
+        case .commit(let transaction, let summary):
+            return commit(transaction, summary)
+        case .authenticate(let credentials):
+            guard let outcome = server.verify(credentials, of: self) else { return .none }
+            return machine.resume(with: outcome)
+        case .client(let identity, let login):
+            return machine.resume(with: server.admit(identity, login: login, for: self))
         }
-        resumeIfWritten()
     }
 
-    /// The deadline that `settle` set has passed.
-    func deadlinePassed() {
-        guard machine.expectation.wantsOctets || isUnread else {
-            // We owe the answer: the client isn't late.
-            settle(progressed: true)
-            return
-        }
-        perform(machine.timedOut())
-        settle(progressed: false)
+    /// What became of the credentials that the session asked about.
+    func verified(_ outcome: AuthenticationOutcome) {
+        perform(machine.resume(with: outcome))
+        serve()
     }
 
-    /// Says 421 unless a transaction is running; then it is asked again when that has ended.
-    func serverIsShuttingDown() {
-        guard connection != nil, let action = machine.shuttingDown() else { return }
-        perform(action)
-    }
-}
+    // MARK: Sending
 
-// MARK: - Details
-
-extension Session {
-    private func trace(of transaction: MailTransaction) -> ClientTrace {
-        ClientTrace(
-            heloName: machine.heloName, address: client,
-            protocolName: machine.protocolName(for: transaction))
-    }
-
-    private var isUnread: Bool { (connection?.unsentCount ?? 0) > 0 }
-
-    private func send(_ reply: Reply) {
+    func send(_ reply: Reply) {
         connection?.write(reply.octets)
         if !reply.isPositive { server.replied(reply, to: self) }
     }
@@ -299,37 +245,17 @@ extension Session {
         connection.pauseReading()
     }
 
-    private func resumeIfWritten() {
-        guard case .heldUntilContentIsWritten = intake else { return }
-        if case .arriving(let content) = message, content.isBehind { return }
-        release()
-    }
-
-    private func release() {
+    /// Looks at octets again.
+    func release() {
         intake = .open
         connection?.resumeReading()
         serve()
     }
 
-    private func dropContent() {
-        switch message {
-        case .arriving(let content), .syncing(let content, _): content.abandon()
-        case .none, .refused, .committing: break
-        }
-        message = .refused
-    }
-
-    private func transactionBegan() {
-        transactionDeadline = .now + server.timeouts.transaction
-    }
-
-    private func transactionEnded() {
-        transactionDeadline = nil
-        envelopeCount = 0
-    }
+    // MARK: Ending
 
     /// Sends what is owed, then closes.
-    private func finish() {
+    func finish() {
         guard case .ended = intake else {
             connection?.closeAfterFlush()
             end()
@@ -337,10 +263,12 @@ extension Session {
         }
     }
 
-    /// Lets everything go. Whatever the spool still says of this session finds nothing.
+    /// Lets everything go. Whatever other threads still say of this session finds nothing.
     func end() {
         if case .ended = intake { return }
         intake = .ended
+        opening = .over
+        delay = nil
         dropContent()
         message = .none
         connection = nil
@@ -349,30 +277,10 @@ extension Session {
         server.ended(self)
     }
 
-    /// Accounts for what is held and sets the next deadline, once per callback.
-    private func settle(progressed: Bool) {
-        guard let connection else { return }
-        if !machine.isInTransaction, case .none = message { transactionEnded() }
-        let input = connection.withInput { $0.count }
-        let held = Int32(clamping: input + connection.unsentCount + messageCount) + envelopeCount
-        if held != accountedCount {
-            server.budget.account(from: Int(accountedCount), to: Int(held))
-            accountedCount = held
-        }
-        guard progressed else { return }
-        let isContent = machine.expectation.isContent
-        let allowed = isContent ? server.timeouts.data : server.timeouts.command
-        var deadline = MonotonicTime.now + allowed
-        if let transactionDeadline { deadline = min(deadline, transactionDeadline) }
-        server.sessions.setDeadline(deadline, for: id)
-    }
-
-    private var messageCount: Int {
-        switch message {
-        case .none, .refused: 0
-        case .arriving(let content), .syncing(let content, _): content.memoryCount
-        case .committing(_, let octetCount): octetCount
-        }
+    /// Says 421 unless a transaction is running; then it is asked again when that has ended.
+    func serverIsShuttingDown() {
+        guard connection != nil, let action = machine.shuttingDown() else { return }
+        perform(action)
     }
 }
 

@@ -6,18 +6,6 @@ import ElemtaSMTP
 // What the configuration comes to in each room. Keys that aren't built are refused before:
 // `UnbuiltFeatures`.
 
-extension ServerParameters {
-    /// What the sessions of every listener have in common.
-    convenience init(_ configuration: Configuration) {
-        self.init(
-            hostname: "\(configuration.hostname)",
-            maximumMessageSize: UInt64(configuration.maxMessageSize),
-            maximumRecipients: configuration.limits.maxRecipients,
-            maximumErrors: configuration.limits.maxErrors,
-            bareNewline: configuration.limits.bareNewline == .normalize ? .normalize : .reject)
-    }
-}
-
 extension SpoolOptions {
     init(
         _ configuration: Configuration, events: @escaping @Sendable (SpoolEvent) -> Void = { _ in }

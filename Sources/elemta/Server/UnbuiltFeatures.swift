@@ -9,7 +9,7 @@ enum UnbuiltFeatures {
     static func complaints(about configuration: Configuration) -> [String] {
         let keys =
             listenerKeys(configuration) + securityKeys(configuration) + deliveryKeys(configuration)
-            + limitKeys(configuration) + operationKeys(configuration)
+            + operationKeys(configuration)
         return keys.map { "\($0) is set, but this version of elemta can't do that yet" }
     }
 
@@ -18,8 +18,6 @@ enum UnbuiltFeatures {
             selected([
                 ("listeners[\(index)].auth_required", listener.authRequired),
                 ("listeners[\(index)].submission", listener.submission),
-                ("listeners[\(index)].tls: implicit", listener.tls == .implicit),
-                ("listeners[\(index)].proxy_protocol", listener.proxyProtocol),
             ])
         }
     }
@@ -28,8 +26,6 @@ enum UnbuiltFeatures {
         selected([
             ("auth.enabled", configuration.auth.enabled),
             ("auth.required", configuration.auth.required),
-            ("tls.enabled", configuration.tls.enabled),
-            ("tls.certificates", !configuration.tls.certificates.isEmpty),
             ("dev_mode", configuration.devMode),
             ("user", configuration.user != nil),
         ])
@@ -53,16 +49,6 @@ enum UnbuiltFeatures {
             if route.tls == .required { keys.append("delivery.routes[\(index)].tls: required") }
         }
         return keys
-    }
-
-    private static func limitKeys(_ configuration: Configuration) -> [String] {
-        let limits = configuration.limits
-        return selected([
-            ("limits.messages_per_connection", limits.messagesPerConnection != 0),
-            ("limits.rate_per_ip", limits.ratePerIP != nil),
-            ("limits.greet_delay", limits.greetDelay != 0),
-            ("limits.xclient_hosts", !limits.xclientHosts.isEmpty),
-        ])
     }
 
     private static func operationKeys(_ configuration: Configuration) -> [String] {

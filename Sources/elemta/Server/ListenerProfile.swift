@@ -1,0 +1,73 @@
+import ElemtaConfiguration
+import ElemtaSMTP
+
+/// What the sessions of one listener have in common.
+final class ListenerProfile {
+    /// Who stands at the other end of an accepted connection.
+    enum Entrance {
+        /// The client.
+        case direct
+        /// A load balancer, which says in a header of the PROXY protocol for whom it speaks; only
+        /// these may.
+        case proxied(trusted: [IPSubnet])
+    }
+
+    let parameters: ServerParameters
+    let entrance: Entrance
+
+    init(_ listener: Configuration.Listener, of configuration: Configuration) {
+        parameters = ServerParameters(configuration, listener)
+        entrance = listener.proxyProtocol ? .proxied(trusted: listener.trustedProxies) : .direct
+    }
+
+    /// TLS from the first octet on: a refusal in clear would be noise to the client.
+    var isImplicitTLS: Bool {
+        switch parameters.offer.tls {
+        case .implicit: true
+        case .off, .startTLS: false
+        }
+    }
+}
+
+extension ServerParameters {
+    convenience init(_ configuration: Configuration, _ listener: Configuration.Listener) {
+        let limits = configuration.limits
+        self.init(
+            hostname: "\(configuration.hostname)",
+            maximumMessageSize: UInt64(configuration.maxMessageSize),
+            maximumRecipients: limits.maxRecipients,
+            maximumErrors: limits.maxErrors,
+            bareNewline: limits.bareNewline == .normalize ? .normalize : .reject,
+            maximumMessages: limits.messagesPerConnection,
+            offer: ServerOffer(configuration, listener))
+    }
+}
+
+extension ServerOffer {
+    init(_ configuration: Configuration, _ listener: Configuration.Listener) {
+        self.init()
+        tls =
+            switch listener.tls {
+            case .starttls: configuration.tls.enabled ? .startTLS : .off
+            // The configuration is refused when it has no certificate for it.
+            case .implicit: .implicit
+            case .off: .off
+            }
+        let auth = configuration.auth
+        if auth.enabled {
+            mechanisms = auth.methods.map(SASLMechanism.init)
+            authenticationNeedsTLS = auth.requireTLS
+            authenticationIsRequired = auth.required || listener.authRequired
+        }
+        isDevelopment = configuration.devMode
+    }
+}
+
+extension SASLMechanism {
+    init(_ method: Configuration.Auth.Method) {
+        switch method {
+        case .plain: self = .plain
+        case .login: self = .login
+        }
+    }
+}

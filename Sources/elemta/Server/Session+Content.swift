@@ -1,0 +1,114 @@
+import ElemtaQueue
+import ElemtaReactor
+import ElemtaSMTP
+
+/// The way of one message from the input to the spool.
+extension Session {
+    func beginContent(_ transaction: MailTransaction) -> Verdict {
+        guard
+            let content = server.beginContent(
+                transaction, trace: trace(of: transaction), for: self)
+        else { return .refuse(.insufficientStorage) }
+        message = .arriving(content)
+        return .accept
+    }
+
+    func keep(_ count: Int, of connection: Connection) {
+        guard case .arriving(let content) = message else {
+            connection.withInput { $0.drain(count) }
+            return
+        }
+        connection.withInput { content.append(moving: count, from: &$0) }
+        content.spillIfLong(isMemoryShort: server.budget.isShort)
+        if content.isBehind {
+            intake = .heldUntilContentIsWritten
+            connection.pauseReading()
+        }
+    }
+
+    /// The content is complete: the 250 comes from `committed(_:)`, after the disk has it.
+    func commit(_ transaction: MailTransaction, _ summary: ContentSummary) -> Action {
+        guard case .arriving(let content) = message else {
+            return machine.resume(with: .refuse(.insufficientStorage))
+        }
+        let envelope = Envelope(
+            id: content.id, arrival: SpoolOptions.systemClock(), client: trace(of: transaction),
+            transaction: server.addressed(transaction), summary: summary)
+        switch content.complete() {
+        case .inMemory(let octets):
+            message = .committing(envelope, octetCount: octets.octetCount)
+            server.submit(envelope, .inMemory(octets), for: connectionID)
+            return .none
+        case .underWay:
+            message = .syncing(content, envelope)
+            return .none
+        case .gone:
+            message = .none
+            return machine.resume(with: .refuse(.insufficientStorage))
+        }
+    }
+
+    /// The spool's answer: for `.accepted` the commit has returned.
+    func committed(_ verdict: Verdict) {
+        if case .committing(let envelope, _) = message, case .accepted = verdict {
+            server.accepted(envelope, from: self)
+        }
+        message = .none
+        transactionEnded()
+        perform(machine.resume(with: verdict))
+        serve()
+    }
+
+    /// What the files pool did for `id`; stale when that message is no longer this session's.
+    func contentWasSpilled(_ id: MessageID, _ result: SpillResult) {
+        switch (message, result) {
+        case (.arriving(let content), .failed(let reason)) where content.id == id:
+            server.contentFileFailed(id, because: reason)
+            message = .refused
+            machine.failContent(with: .insufficientStorage)
+        case (.syncing(let content, _), .failed(let reason)) where content.id == id:
+            server.contentFileFailed(id, because: reason)
+            committed(.refuse(.insufficientStorage))
+            return
+        case (.syncing(let content, let envelope), .finished(let file)) where content.id == id:
+            message = .committing(envelope, octetCount: 0)
+            server.submit(envelope, .file(file), for: connectionID)
+            return
+        case (.arriving(let content), _) where content.id == id,
+            (.syncing(let content, _), _) where content.id == id:
+            content.took(result)
+        default:
+            return
+        }
+        resumeIfWritten()
+    }
+
+    private func resumeIfWritten() {
+        guard case .heldUntilContentIsWritten = intake else { return }
+        if case .arriving(let content) = message, content.isBehind { return }
+        release()
+    }
+
+    func dropContent() {
+        switch message {
+        case .arriving(let content), .syncing(let content, _): content.abandon()
+        case .none, .refused, .committing: break
+        }
+        message = .refused
+    }
+
+    private func trace(of transaction: MailTransaction) -> ClientTrace {
+        ClientTrace(
+            heloName: machine.heloName, address: client,
+            protocolName: machine.protocolName(for: transaction))
+    }
+
+    /// Octets of content in memory.
+    var messageCount: Int {
+        switch message {
+        case .none, .refused: 0
+        case .arriving(let content), .syncing(let content, _): content.memoryCount
+        case .committing(_, let octetCount): octetCount
+        }
+    }
+}
