@@ -1,3 +1,5 @@
+public import ElemtaSMTP
+
 /// A password as a client gave it. Whatever prints it, a log line or a debugger's dump, prints
 /// `(secret)`.
 public struct Password: Sendable, CustomStringConvertible, CustomDebugStringConvertible,
@@ -42,6 +44,12 @@ public struct Credentials: Sendable {
         let text = String(validating: user, as: UTF8.self) ?? ""
         self.user = isUserName(text) ? text : ""
         self.password = Password(password)
+    }
+
+    /// What AUTH brought, as octets of our own.
+    public init(_ credentials: SASLCredentials) {
+        let password = credentials.withPassword { span in span.indices.map { span[$0] } }
+        self.init(user: credentials.user.utf8, password: password)
     }
 
     var isPossible: Bool { !user.isEmpty && password.isPossible }

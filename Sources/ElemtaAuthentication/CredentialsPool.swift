@@ -43,6 +43,12 @@ public final class CredentialsPool: Sendable {
         if !work.add(credentials, completion) { completion(.temporarilyUnavailable) }
     }
 
+    /// Runs `body` on a thread of the pool, behind what waits; any thread. For what may block as a
+    /// verification may. Dropped once the pool has stopped.
+    public func perform(_ body: @escaping @Sendable () -> Void) {
+        work.add(body)
+    }
+
     /// Answers what waits with `.temporarilyUnavailable`, lets what is being verified finish, and
     /// ends the threads. Not to be called from a completion.
     public func stop() {
@@ -56,17 +62,18 @@ public final class CredentialsPool: Sendable {
 
     /// What the threads share; it outlives the pool for as long as one of them runs.
     private final class Work: Sendable {
-        private struct Job: Sendable {
-            let credentials: Credentials
-            let posted: ContinuousClock.Instant
-            let completion: @Sendable (AuthenticationResult) -> Void
+        private enum Job: Sendable {
+            case verification(
+                Credentials, posted: ContinuousClock.Instant,
+                completion: @Sendable (AuthenticationResult) -> Void)
+            case other(@Sendable () -> Void)
         }
 
         private let backend: any AuthenticationBackend
         private let maximumWaiting: Int
         private let patience: Duration
         private let inbox = Inbox<Job>()
-        /// Jobs in the inbox.
+        /// Verifications in the inbox.
         private let waiting = Atomic<Int>(0)
         private let isClosed = Atomic<Bool>(false)
 
@@ -81,22 +88,35 @@ public final class CredentialsPool: Sendable {
             _ credentials: Credentials,
             _ completion: @escaping @Sendable (AuthenticationResult) -> Void
         ) -> Bool {
-            let job = Job(credentials: credentials, posted: .now, completion: completion)
+            let job = Job.verification(credentials, posted: .now, completion: completion)
             let isTaken =
                 waiting.add(1, ordering: .relaxed).newValue <= maximumWaiting && inbox.post(job)
             if !isTaken { waiting.subtract(1, ordering: .relaxed) }
             return isTaken
         }
 
+        func add(_ body: @escaping @Sendable () -> Void) {
+            inbox.post(.other(body))
+        }
+
         func run() {
             while let job = inbox.takeOne() {
-                waiting.subtract(1, ordering: .relaxed)
-                // Behind a directory that doesn't answer the last ones would wait for minutes.
-                let isTooLate =
-                    isClosed.load(ordering: .relaxed) || job.posted.duration(to: .now) > patience
-                job.completion(
-                    isTooLate ? .temporarilyUnavailable : backend.verify(job.credentials))
+                switch job {
+                case .verification(let credentials, let posted, let completion):
+                    waiting.subtract(1, ordering: .relaxed)
+                    completion(verify(credentials, posted))
+                case .other(let body): body()
+                }
             }
+        }
+
+        /// Behind a directory that doesn't answer the last ones would wait for minutes.
+        private func verify(
+            _ credentials: Credentials, _ posted: ContinuousClock.Instant
+        ) -> AuthenticationResult {
+            let isTooLate =
+                isClosed.load(ordering: .relaxed) || posted.duration(to: .now) > patience
+            return isTooLate ? .temporarilyUnavailable : backend.verify(credentials)
         }
 
         func close() {

@@ -31,26 +31,31 @@ public struct GuessingLimits: Sendable {
         addresses.count(of: address.site, at: now) < maximumFailures
     }
 
-    /// A password was wrong. `address` nil: it is exempt.
-    public mutating func recordFailure(from address: IPAddress?, user: String, at now: Duration) {
+    /// A password was wrong. `address` nil: it is exempt. Says how long after the credentials came
+    /// the answer is sent.
+    public mutating func recordFailure(
+        from address: IPAddress?, user: String, at now: Duration
+    ) -> Duration {
         if let address { addresses.add(address.site, at: now) }
         accounts.add(user.hashValue, at: now)
+        return answerDelay(user: user, at: now)
     }
 
-    /// A password was right: its account's answers aren't held back any longer.
-    public mutating func recordSuccess(user: String) {
+    /// A password was right: its account's further answers aren't held back any longer. Says how
+    /// long after the credentials came this one is sent: if the right password were answered at
+    /// once, a guesser would hang up on every other answer. It never is a reason to refuse.
+    public mutating func recordSuccess(user: String, at now: Duration) -> Duration {
+        let delay = answerDelay(user: user, at: now)
         accounts.clear(user.hashValue)
+        return delay
     }
 
-    /// How long after the credentials came the answer about `user` is sent, right or wrong: if the
-    /// right password alone were answered at once, a guesser would hang up on every other answer.
-    /// Ask after recording what became of the credentials. It never is a reason to refuse.
-    public func answerDelay(user: String, at now: Duration) -> Duration {
+    private func answerDelay(user: String, at now: Duration) -> Duration {
         Self.delay(afterFailures: accounts.count(of: user.hashValue, at: now))
     }
 
     /// 1 s after the first failure, a second more after each further one, at most 5 s.
-    public static func delay(afterFailures count: Int) -> Duration {
+    static func delay(afterFailures count: Int) -> Duration {
         min(.seconds(max(count, 0)), maximumDelay)
     }
 }

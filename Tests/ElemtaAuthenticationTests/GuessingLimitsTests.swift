@@ -13,7 +13,7 @@ import Testing
         let start = Duration.seconds(1_000_000)
         for second in 0..<3 {
             #expect(limits.admits(client, at: start + .seconds(second)))
-            limits.recordFailure(from: client, user: "alice", at: start + .seconds(second))
+            _ = limits.recordFailure(from: client, user: "alice", at: start + .seconds(second))
         }
         #expect(!limits.admits(client, at: start + .seconds(3)))
         #expect(!limits.admits(client, at: start + .milliseconds(599_999)))
@@ -32,7 +32,7 @@ import Testing
         ]
         for (failing, asking, isAdmitted) in table {
             var limits = GuessingLimits(maximumFailures: 1, failureWindow: .seconds(1))
-            limits.recordFailure(from: try address(failing), user: "a", at: .zero)
+            _ = limits.recordFailure(from: try address(failing), user: "a", at: .zero)
             #expect(limits.admits(try address(asking), at: .zero) == isAdmitted, "\(asking)")
         }
     }
@@ -40,19 +40,25 @@ import Testing
     @Test("an account's answers wait longer with each failure, at most 5 s, and never for ever")
     func delays() throws {
         var limits = GuessingLimits(maximumFailures: 1, failureWindow: .seconds(600))
-        #expect(limits.answerDelay(user: "alice", at: .zero) == .zero)
         for seconds in [1, 2, 3, 4, 5, 5, 5] {
             // From anywhere: nil is an address that is exempt.
-            limits.recordFailure(from: nil, user: "alice", at: .zero)
-            #expect(limits.answerDelay(user: "alice", at: .zero) == .seconds(seconds))
+            let delay = limits.recordFailure(from: nil, user: "alice", at: .zero)
+            #expect(delay == .seconds(seconds))
         }
-        #expect(limits.answerDelay(user: "bob", at: .zero) == .zero)
+        #expect(limits.recordSuccess(user: "bob", at: .zero) == .zero)
         #expect(limits.admits(try address("192.0.2.1"), at: .zero))
-        #expect(limits.answerDelay(user: "alice", at: .seconds(600)) == .zero)
-        limits.recordSuccess(user: "alice")
-        #expect(limits.answerDelay(user: "alice", at: .seconds(1)) == .zero)
-        limits.recordFailure(from: nil, user: "alice", at: .seconds(2))
-        #expect(limits.answerDelay(user: "alice", at: .seconds(2)) == .seconds(1))
+        #expect(limits.recordFailure(from: nil, user: "alice", at: .seconds(600)) == .seconds(1))
+    }
+
+    @Test("a right password waits as the wrong ones before it did, and sets the account free")
+    func success() {
+        var limits = GuessingLimits(maximumFailures: 1, failureWindow: .seconds(600))
+        #expect(limits.recordSuccess(user: "alice", at: .zero) == .zero)
+        for _ in 0..<3 { _ = limits.recordFailure(from: nil, user: "alice", at: .zero) }
+        #expect(limits.recordSuccess(user: "alice", at: .seconds(1)) == .seconds(3))
+        #expect(limits.recordSuccess(user: "alice", at: .seconds(2)) == .zero)
+        #expect(limits.recordFailure(from: nil, user: "alice", at: .seconds(3)) == .seconds(1))
+        #expect(limits.recordSuccess(user: "alice", at: .seconds(599)) == .seconds(1))
     }
 
     @Test("a delay belongs to a number of failures")

@@ -75,6 +75,10 @@ public final class LDAPDirectory: AuthenticationBackend {
 
     deinit { watchdog.stop() }
 
+    /// Makes every call that waits for the directory fail, and each one that begins from now on: for
+    /// whoever ends the threads that wait. Only connecting still lasts until its timeout. Any thread.
+    public func stop() { watchdog.stop() }
+
     /// Whatever keeps the directory from answering is `.temporarilyUnavailable`, never a refusal.
     public func verify(_ credentials: Credentials) -> AuthenticationResult {
         guard credentials.isPossible else { return .rejected }

@@ -52,8 +52,13 @@ final class Watchdog: Sendable {
         let instant: ContinuousClock.Instant
     }
 
-    private let alarms = Mutex<[ObjectIdentifier: Alarm]>([:])
-    /// The elements say nothing: something has been put into `alarms`.
+    private struct State {
+        var alarms: [ObjectIdentifier: Alarm] = [:]
+        var isStopped = false
+    }
+
+    private let state = Mutex(State())
+    /// The elements say nothing: there is an alarm where there was none.
     private let wakeUps = Inbox<Void>()
     /// The same for every call, so that what is new is never the first to ring.
     private let limit: Duration
@@ -69,7 +74,12 @@ final class Watchdog: Sendable {
         return watchdog
     }
 
+    /// Cuts every socket that is being watched, and whichever will be.
     func stop() {
+        state.withLock { state in
+            state.isStopped = true
+            for alarm in state.alarms.values { alarm.socket.cut() }
+        }
         wakeUps.close()
     }
 
@@ -79,22 +89,23 @@ final class Watchdog: Sendable {
     ) throws(Failure) -> Result {
         let key = ObjectIdentifier(socket)
         let alarm = Alarm(socket: socket, instant: .now + limit)
-        let isFirst = alarms.withLock { alarms in
-            alarms[key] = alarm
-            return alarms.count == 1
+        let isFirst = state.withLock { state in
+            if state.isStopped { socket.cut() }
+            state.alarms[key] = alarm
+            return state.alarms.count == 1
         }
         if isFirst { wakeUps.post(()) }
-        defer { _ = alarms.withLock { $0.removeValue(forKey: key) } }
+        defer { _ = state.withLock { $0.alarms.removeValue(forKey: key) } }
         return try body()
     }
 
     private func run() {
         while true {
             let now = ContinuousClock.now
-            let next = alarms.withLock { alarms in
-                for alarm in alarms.values where alarm.instant <= now { alarm.socket.cut() }
-                alarms = alarms.filter { $0.value.instant > now }
-                return alarms.values.map(\.instant).min()
+            let next = state.withLock { state in
+                for alarm in state.alarms.values where alarm.instant <= now { alarm.socket.cut() }
+                state.alarms = state.alarms.filter { $0.value.instant > now }
+                return state.alarms.values.map(\.instant).min()
             }
             if case .closed = wakeUps.take(within: next.map { now.duration(to: $0) }) { return }
         }

@@ -46,8 +46,18 @@ public final class UsersFile: AuthenticationBackend {
     /// times). Any thread; blocks while it reads.
     public func reloadIfChanged() {
         let stamp = FileStamp(of: path)
+        read(seen: stamp) { $0.stamp != stamp }
+    }
+
+    /// Reads the file again, changed or not: somebody asks whether it is right. Any thread; blocks
+    /// while it reads.
+    public func reload() {
+        read(seen: FileStamp(of: path)) { _ in true }
+    }
+
+    private func read(seen stamp: FileStamp?, when isWanted: (State) -> Bool) {
         let isMine = state.withLock { state in
-            guard state.stamp != stamp, !state.isBeingRead else { return false }
+            guard isWanted(state), !state.isBeingRead else { return false }
             state.isBeingRead = true
             return true
         }

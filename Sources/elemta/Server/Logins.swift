@@ -1,0 +1,161 @@
+import ElemtaAuthentication
+import ElemtaConfiguration
+import ElemtaReactor
+import ElemtaSMTP
+import ElemtaThreads
+import Logging
+
+/// Who may log in: the back end of the configuration, the threads that ask it, and what guessing
+/// costs. Reactor thread only; the back end is asked on the credentials pool.
+///
+/// What a user may send from goes with the `AuthenticatedUser`, as the users file has it when the
+/// user logs in: the session's machine asks it at MAIL.
+final class Logins {
+    /// What the back end says of credentials, on its way to the reactor thread.
+    struct Result: Sendable {
+        fileprivate let verdict: AuthenticationResult
+        /// As the client gave it.
+        fileprivate let user: String
+        fileprivate let client: IPAddress
+        fileprivate let isExempt: Bool
+        fileprivate let session: ConnectionID
+        /// When the credentials came. Answers that are held back count from here, not from the
+        /// result: else their time would tell what was done for them, and so who exists.
+        let received: MonotonicTime
+    }
+
+    private enum Phase {
+        case idle
+        case running(CredentialsPool, verified: @Sendable (ConnectionID, Result) -> Void)
+    }
+
+    private let source: LoginsSource
+    private let log: Logger
+    private var limits: GuessingLimits
+    private var phase = Phase.idle
+
+    /// Reads the users file, or checks the directory's settings, without asking it yet. Warnings go
+    /// to the log. Throws what is wrong with either: file, place and user, never a secret.
+    init(_ auth: Configuration.Auth, log: Logger) throws(LoginsError) {
+        self.log = log
+        source = try LoginsSource(auth, log: log)
+        limits = GuessingLimits(
+            maximumFailures: auth.maxFailures, failureWindow: .seconds(auth.failureWindow))
+    }
+
+    /// Starts the pool's threads. `verified` runs on one of them, or inside `verify` when too many
+    /// wait already, once for each `verify` that returned nil.
+    func start(
+        verified: @escaping @Sendable (ConnectionID, Result) -> Void
+    ) throws(ThreadError) {
+        phase = .running(try CredentialsPool(backend: source.backend), verified: verified)
+    }
+
+    /// Answers what waits with `.unavailable`, lets what is being verified finish, and ends the
+    /// threads.
+    func stop() {
+        guard case .running(let pool, _) = phase else { return }
+        phase = .idle
+        source.stop()
+        pool.stop()
+    }
+
+    // MARK: Verifying
+
+    /// Has `credentials` verified. The outcome comes at once when this address has failed too often,
+    /// else nil: `verified` gets the result, which `concluded(_:)` is to be asked about.
+    ///
+    /// `isExempt`: what is counted per address isn't counted for this client; nor is it for
+    /// loopback. Verifications that run when the limit is reached are still answered: an address may
+    /// exceed it by as many sessions as it has.
+    func verify(
+        _ credentials: SASLCredentials, from address: IPAddress, isExempt: Bool,
+        for session: ConnectionID, at now: MonotonicTime = .now
+    ) -> AuthenticationOutcome? {
+        guard case .running(let pool, let verified) = phase else { return .unavailable }
+        let isExempt = isExempt || address.isLoopback
+        guard isExempt || limits.admits(address, at: now.sinceFixedPoint) else {
+            note("limited", .warning, credentials.user, address, session)
+            return .unavailable
+        }
+        let user = credentials.user
+        pool.verify(Credentials(credentials)) { verdict in
+            verified(
+                session,
+                Result(
+                    verdict: verdict, user: user, client: address, isExempt: isExempt,
+                    session: session, received: now))
+        }
+        return nil
+    }
+
+    /// Counts what became of credentials, and says what the session gets. To be called for every
+    /// result, also when the client has gone: else a guesser would hang up on every answer.
+    func concluded(_ result: Result, at now: MonotonicTime = .now) -> AuthenticationOutcome {
+        func note(_ word: String, _ level: Logger.Level) {
+            self.note(word, level, result.user, result.client, result.session)
+        }
+        switch result.verdict {
+        case .accepted(let user, let senders):
+            let delay = limits.recordSuccess(user: user, at: now.sinceFixedPoint)
+            note("accepted", .info)
+            return .accepted(Self.user(user, senders), delay: Int(delay.components.seconds))
+        case .rejected:
+            let delay = limits.recordFailure(
+                from: result.isExempt ? nil : result.client, user: result.user,
+                at: now.sinceFixedPoint)
+            note("rejected", .warning)
+            return .rejected(delay: Int(delay.components.seconds))
+        case .temporarilyUnavailable:
+            note("unavailable", .warning)
+            return .unavailable
+        }
+    }
+
+    /// XCLIENT LOGIN: the user whom a trusted client has authenticated by its own means. One that
+    /// isn't in the users file is restricted by nothing.
+    func user(named name: String) -> AuthenticatedUser {
+        Self.user(name, source.allowedSenders(of: name))
+    }
+
+    private static func user(_ name: String, _ senders: AllowedSenders?) -> AuthenticatedUser {
+        guard let senders else { return AuthenticatedUser(name: name) }
+        return AuthenticatedUser(name: name) { senders.allows($0) }
+    }
+
+    /// Names longer than this are cut in the log, characters.
+    private static let loggedNameCount = 128
+
+    private func note(
+        _ result: String, _ level: Logger.Level, _ user: String, _ client: IPAddress,
+        _ session: ConnectionID
+    ) {
+        log.log(
+            level: level, "authentication",
+            metadata: [
+                "client": "\(client)", "session": "\(session.token)", "result": "\(result)",
+                "user": "\(user.prefix(Self.loggedNameCount))",
+            ])
+    }
+
+    // MARK: Reloading
+
+    /// SIGHUP: reads the users file, or the directory's password, again. What is wrong with it is
+    /// logged, and what was known before stays. Returns at once: a thread of the pool reads.
+    func reload() {
+        guard case .running(let pool, _) = phase else { return }
+        pool.perform { [source] in source.reload() }
+    }
+
+    /// Reads the users file again when it has changed. Every verification looks, too: this is for
+    /// the operator, who learns of a mistake before anybody logs in.
+    func reloadIfChanged() {
+        guard case .running(let pool, _) = phase else { return }
+        pool.perform { [source] in source.reloadIfChanged() }
+    }
+}
+
+extension MonotonicTime {
+    /// What `GuessingLimits` takes as the time.
+    fileprivate var sinceFixedPoint: Duration { self - MonotonicTime(nanoseconds: 0) }
+}
