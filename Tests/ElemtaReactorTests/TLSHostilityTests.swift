@@ -11,11 +11,14 @@ import Testing
             ("EHLO example.com\r\nMAIL FROM:<>\r\n", "wrong version number"),
             ("GET / HTTP/1.0\r\n\r\n", "http request"),
             ("\u{16}\u{3}\u{1}\u{7f}\u{7f}", "packet length too long"),
-            ("\u{15}\u{3}\u{3}\u{0}\u{2}\u{2}\u{28}", "sslv3 alert handshake failure"),
+            (
+                "\u{15}\u{3}\u{3}\u{0}\u{2}\u{2}\u{28}",
+                "sslv3 alert handshake failure|unexpected message"
+            ),
             ("\u{17}\u{3}\u{3}\u{0}\u{2}ab", "unexpected message"),
             ("\u{14}\u{3}\u{3}\u{0}\u{1}\u{1}", "unexpected message"),
             ("\u{16}\u{3}\u{1}\u{0}\u{4}\u{2}\u{0}\u{0}\u{0}", "unexpected message"),
-            ("\u{16}\u{3}\u{1}\u{0}\u{5}\u{1}\u{0}\u{0}\u{1}a", "length mismatch"),
+            ("\u{16}\u{3}\u{1}\u{0}\u{5}\u{1}\u{0}\u{0}\u{1}a", "length mismatch|length too short"),
             ("\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}", "wrong version number"),
         ])
     func garbage(octets: String, expected: String) throws {
@@ -29,7 +32,8 @@ import Testing
         peer.send(octets)
         server.test.run("failed")
         server.test.turn(3)
-        #expect(reason == expected)
+        // The versions of OpenSSL differ in their words.
+        #expect(reason.map { expected.split(separator: "|").contains(Substring($0)) } == true)
         #expect(server.recorder.events == ["failed TLS handshake"])
         #expect(connection.isClosed && connection.tls == nil)
     }
@@ -167,10 +171,17 @@ import Testing
 
     @Test("sessions outlive their context and their loop without harm")
     func outlives() throws {
-        var server: TLSServer? = try TLSServer()
-        let (connection, peer) = try #require(try server?.accept())
-        #expect(try server?.test.run(peer) { $0.connect() } == true)
-        server = nil
+        weak var loop: EventLoop?
+        func connected() throws -> Connection {
+            let server = try TLSServer()
+            loop = server.test.loop
+            let (connection, peer) = try server.accept()
+            let isConnected = try server.test.run(peer) { $0.connect() }
+            #expect(isConnected)
+            return connection
+        }
+        let connection = try connected()
+        #expect(loop == nil)
         connection.write(Array("nobody sends this".utf8))
         connection.closeAfterFlush()
         #expect(connection.isClosed)
