@@ -49,19 +49,20 @@ struct ServerCommand: ParsableCommand {
         do {
             let server = try Server(loaded.configuration, log: log, logWriter: writer)
             try server.run()
-        } catch let error as SpoolError {
-            log.critical("cannot_start", metadata: ["error": "\(error)"])
-            complain("\(error)")
-            if case .held = error { throw ExitStatus.temporaryFailure.code }
-            throw ExitStatus.unavailable.code
-        } catch let error as CertificatesError {
-            log.critical("cannot_start", metadata: ["error": "\(error)"])
-            complain("\(error)")
-            throw ExitStatus.configuration.code
         } catch {
             log.critical("cannot_start", metadata: ["error": "\(error)"])
             complain("\(error)")
-            throw ExitStatus.systemError.code
+            throw Self.status(for: error).code
+        }
+    }
+
+    /// What keeps a server from starting, as sysexits(3) has it.
+    private static func status(for error: any Error) -> ExitStatus {
+        switch error {
+        case SpoolError.held: .temporaryFailure
+        case is SpoolError: .unavailable
+        case is CertificatesError, is LoginsError: .configuration
+        default: .systemError
         }
     }
 }

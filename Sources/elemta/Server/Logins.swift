@@ -74,7 +74,7 @@ final class Logins {
     ) -> AuthenticationOutcome? {
         guard case .running(let pool, let verified) = phase else { return .unavailable }
         let isExempt = isExempt || address.isLoopback
-        guard isExempt || limits.admits(address, at: now.sinceFixedPoint) else {
+        guard isExempt || limits.admits(address, at: now.elapsed) else {
             note("limited", .warning, credentials.user, address, session)
             return .unavailable
         }
@@ -97,13 +97,13 @@ final class Logins {
         }
         switch result.verdict {
         case .accepted(let user, let senders):
-            let delay = limits.recordSuccess(user: user, at: now.sinceFixedPoint)
+            let delay = limits.recordSuccess(user: user, at: now.elapsed)
             note("accepted", .info)
             return .accepted(Self.user(user, senders), delay: Int(delay.components.seconds))
         case .rejected:
             let delay = limits.recordFailure(
                 from: result.isExempt ? nil : result.client, user: result.user,
-                at: now.sinceFixedPoint)
+                at: now.elapsed)
             note("rejected", .warning)
             return .rejected(delay: Int(delay.components.seconds))
         case .temporarilyUnavailable:
@@ -133,7 +133,7 @@ final class Logins {
         log.log(
             level: level, "authentication",
             metadata: [
-                "client": "\(client)", "session": "\(session.token)", "result": "\(result)",
+                "client": "\(client)", "session": "\(SessionID(session))", "result": "\(result)",
                 "user": "\(user.prefix(Self.loggedNameCount))",
             ])
     }
@@ -153,9 +153,4 @@ final class Logins {
         guard case .running(let pool, _) = phase else { return }
         pool.perform { [source] in source.reloadIfChanged() }
     }
-}
-
-extension MonotonicTime {
-    /// What `GuessingLimits` takes as the time.
-    fileprivate var sinceFixedPoint: Duration { self - MonotonicTime(nanoseconds: 0) }
 }

@@ -87,7 +87,7 @@ extension Server {
         }
         session.rights = rights
         return .admit(
-            login.map { AuthenticatedUser(name: $0) },
+            login.map { logins?.user(named: $0) ?? AuthenticatedUser(name: $0) },
             bareNewlineExempt: rights.isBareNewlineExempt)
     }
 

@@ -36,9 +36,18 @@ extension Server {
 
     // MARK: Logins
 
-    /// Nil: the outcome comes later.
+    /// Has credentials verified. Nil: `verified(_:for:)` follows.
     func verify(_ credentials: SASLCredentials, of session: Session) -> AuthenticationOutcome? {
-        .unavailable
+        guard let logins else { return .unavailable }
+        return logins.verify(
+            credentials, from: session.client, isExempt: session.rights.mayRelay,
+            for: session.connectionID)
+    }
+
+    func verified(_ result: Logins.Result, for session: ConnectionID) {
+        // Counted also when the client has gone: else a guesser would hang up on every answer.
+        guard let outcome = logins?.concluded(result) else { return }
+        sessions[session]?.verified(outcome)
     }
 
     /// Says at start where passwords can be read on their way.

@@ -14,6 +14,8 @@ final class Server {
         case acknowledged([Acknowledgement])
         /// A content file has taken, or lost, what it was given.
         case spilled(ConnectionID, MessageID, SpillResult)
+        /// What became of a session's credentials.
+        case verified(ConnectionID, Logins.Result)
     }
 
     /// How far the server is from serving to gone.
@@ -49,6 +51,8 @@ final class Server {
     var rates: MessageRates?
     /// Nil without `tls.enabled`.
     let certificates: Certificates?
+    /// Nil without `auth.enabled`.
+    let logins: Logins?
     var summaries: [String: TLSSummary] = [:]
     var phase = Phase.starting
     var listeners: [Listener] = []
@@ -77,6 +81,7 @@ final class Server {
         rates = configuration.limits.ratePerIP.map(MessageRates.init)
         certificates =
             configuration.tls.enabled ? try Certificates(configuration.tls, log: log) : nil
+        logins = configuration.auth.enabled ? try Logins(configuration.auth, log: log) : nil
         timeouts = SessionTimeouts(configuration.limits)
         postmaster =
             configuration.postmaster
@@ -96,6 +101,7 @@ final class Server {
             for notice in notices { take(notice) }
         }
         self.pipe = pipe
+        try logins?.start { session, result in pipe.post(.verified(session, result)) }
         listeners = try bind()
         control = try ControlEndpoint(
             loop: loop, path: "\(configuration.queueDir)/control.sock", spool: spool, log: log)
@@ -108,6 +114,7 @@ final class Server {
         timers.append(
             loop.every(Self.lookForChanges) { [unowned self] in
                 certificates?.reloadIfChanged()
+            logins?.reloadIfChanged()
             })
         warnOfOpenSecrets()
         phase = .serving
@@ -122,6 +129,8 @@ final class Server {
             for acknowledgement in batch { acknowledged(acknowledgement) }
         case .spilled(let session, let message, let result):
             sessions[session]?.contentWasSpilled(message, result)
+        case .verified(let session, let result):
+            verified(result, for: session)
         }
     }
 
@@ -133,6 +142,7 @@ final class Server {
                 logWriter.reopen()
                 log.notice("log_reopened")
                 certificates?.reload()
+                logins?.reload()
             },
         ]
     }
@@ -148,6 +158,7 @@ final class Server {
         // Those whose time was over; what they had sent was never answered 250.
         sessions.forEach { _, session in session.end() }
         delivery.stop(grace: Self.deliveryGrace)
+        logins?.stop()
         files.stop()
         spool.stop()
         log.notice("stopped")

@@ -16,7 +16,6 @@ enum UnbuiltFeatures {
     private static func listenerKeys(_ configuration: Configuration) -> [String] {
         configuration.listeners.enumerated().flatMap { index, listener in
             selected([
-                ("listeners[\(index)].auth_required", listener.authRequired),
                 ("listeners[\(index)].submission", listener.submission),
             ])
         }
@@ -24,8 +23,6 @@ enum UnbuiltFeatures {
 
     private static func securityKeys(_ configuration: Configuration) -> [String] {
         selected([
-            ("auth.enabled", configuration.auth.enabled),
-            ("auth.required", configuration.auth.required),
             ("dev_mode", configuration.devMode),
             ("user", configuration.user != nil),
         ])
