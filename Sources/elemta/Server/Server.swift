@@ -114,7 +114,7 @@ final class Server {
         timers.append(
             loop.every(Self.lookForChanges) { [unowned self] in
                 certificates?.reloadIfChanged()
-            logins?.reloadIfChanged()
+                logins?.reloadIfChanged()
             })
         warnOfOpenSecrets()
         phase = .serving

@@ -16,7 +16,7 @@ enum UnbuiltFeatures {
     private static func listenerKeys(_ configuration: Configuration) -> [String] {
         configuration.listeners.enumerated().flatMap { index, listener in
             selected([
-                ("listeners[\(index)].submission", listener.submission),
+                ("listeners[\(index)].submission", listener.submission)
             ])
         }
     }
