@@ -57,12 +57,12 @@ import Testing
         var limits = ConnectionLimits(maximum: 10, perAddress: 1, outbound: 0, descriptors: 0)
         let balancer = IPAddress(v4: 0x0A00_0001)
         #expect(limits.admit(balancer, isExempt: true) == .admit)
-        #expect(limits.move(from: balancer, to: first, isExempt: false))
+        #expect(limits.move(from: balancer, to: first, isExempt: false) == true)
         #expect(limits.admit(first, isExempt: false) == .tooManyFromAddress)
         #expect(limits.admit(balancer, isExempt: true) == .admit)
-        #expect(!limits.move(from: balancer, to: first, isExempt: false))
+        #expect(limits.move(from: balancer, to: first, isExempt: false) == false)
         #expect(limits.count == 2)
         limits.release(first)
-        #expect(limits.move(from: balancer, to: first, isExempt: false))
+        #expect(limits.move(from: balancer, to: first, isExempt: false) == true)
     }
 }
