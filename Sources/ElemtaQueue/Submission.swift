@@ -50,12 +50,22 @@ public struct Acknowledgement: Sendable {
     public let token: UInt64
     /// On a failure answer 452 4.3.1: nothing of the message is kept, nothing else has suffered.
     public let result: Result<MessageID, SpoolError>
+
+    public init(token: UInt64, result: Result<MessageID, SpoolError>) {
+        self.token = token
+        self.result = result
+    }
 }
 
 /// A message read back.
 public struct StoredMessage: Sendable {
     public let envelope: Envelope
     public let content: StoredContent
+
+    public init(envelope: Envelope, content: StoredContent) {
+        self.envelope = envelope
+        self.content = content
+    }
 }
 
 /// Content as it was accepted, its checksum verified.

@@ -78,7 +78,8 @@ public struct SpoolStatistics: Hashable, Sendable {
 }
 
 extension MessageSummary {
-    init(_ envelope: Envelope, now: UnixTime) {
+    /// What the envelope says about the message at that time.
+    public init(_ envelope: Envelope, now: UnixTime) {
         id = envelope.id
         arrival = envelope.arrival
         octets = envelope.contentOctets
@@ -113,14 +114,16 @@ extension Envelope {
         return earliest
     }
 
-    func state(at now: UnixTime) -> QueueState {
+    /// Where the message stands at that time.
+    public func state(at now: UnixTime) -> QueueState {
         guard hasPendingRecipients else { return .failed }
         if isHeld { return .hold }
         guard let next = nextAttempt else { return .active }
         return next <= now ? .active : .deferred
     }
 
-    func matches(_ selection: QueueSelection, now: UnixTime) -> Bool {
+    /// Whether the message belongs to the selection at that time.
+    public func matches(_ selection: QueueSelection, now: UnixTime) -> Bool {
         switch selection {
         case .all: true
         case .ids(let ids): ids.contains(id)

@@ -1,0 +1,60 @@
+import Glibc
+
+/// The lock that makes one process the only user of a `queue_dir`, held while this value lives.
+///
+/// It is `flock(2)` on `lock`, which holds the pid of its holder: the kernel releases it with the
+/// process, so that a crash leaves nothing to clean up. Nothing else in the directory is looked at.
+public struct QueueLock: ~Copyable, Sendable {
+    private let file: OpenFile
+
+    /// Makes the directory (0700) unless it is there, and locks it.
+    ///
+    /// - Throws: `.held` when another process has it (exit status 75), `.directory`.
+    public init(_ path: String) throws(SpoolError) {
+        try Self.makeDirectory(path)
+        try self.init(made: path)
+    }
+
+    /// Locks a directory that `makeDirectory` has been asked for.
+    init(made path: String) throws(SpoolError) {
+        let file: OpenFile
+        do throws(FileError) {
+            file = try OpenFile(path + "/lock", O_RDWR | O_CREAT)
+        } catch {
+            throw .directory(error.description)
+        }
+        guard flock(file.descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            throw .held(by: Self.holder(file))
+        }
+        do throws(FileError) {
+            try file.truncate(to: 0)
+            // A courtesy to the next one: on a full disk the lock holds without it.
+            try? file.write(Array("\(getpid())\n".utf8).span)
+        } catch {
+            throw .directory(error.description)
+        }
+        self.file = file
+    }
+
+    /// Makes the directory unless it is there, and closes it to everybody else.
+    static func makeDirectory(_ path: String) throws(SpoolError) {
+        do throws(FileError) {
+            try FileSystem.makeDirectory(path)
+            // /tmp and its kin must stay as they are.
+            guard try !FileSystem.isSticky(path) else {
+                throw FileError(operation: "\(path) belongs to everybody", code: EPERM)
+            }
+            // A directory made by hand may be open to others: what is in it is people's mail.
+            guard unsafe chmod(path, 0o700) == 0 else {
+                throw FileError(operation: "chmod \(path)", code: errno)
+            }
+        } catch {
+            throw .directory(error.description)
+        }
+    }
+
+    private static func holder(_ file: borrowing OpenFile) -> Int32? {
+        guard let octets = try? file.read(32, at: 0) else { return nil }
+        return Int32(String(decoding: octets.prefix { $0 != 10 }, as: UTF8.self))
+    }
+}
