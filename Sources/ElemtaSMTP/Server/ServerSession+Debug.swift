@@ -41,24 +41,11 @@ extension ServerSession {
         return [
             "State: \(name)",
             Self.line("Mail From:", transaction?.reversePath.description ?? ""),
-            Self.line("Rcpt To:", Self.recipients(transaction?.recipients ?? [])),
+            Self.line(
+                "Rcpt To:",
+                ForwardPath.abridged(
+                    transaction?.recipients.map(\.path) ?? [], octetLimit: Self.debugTextLength)),
         ]
-    }
-
-    /// The first ones, as many as a reply line can hold with the number of the others.
-    private static func recipients(_ recipients: [AcceptedRecipient]) -> String {
-        var text = ""
-        for (index, recipient) in recipients.enumerated() {
-            let next = (index == 0 ? "" : ", ") + recipient.path.description
-            let others = recipients.count - index - 1
-            let end = others > 0 ? " and \(others) more" : ""
-            guard text.utf8.count + next.utf8.count + end.utf8.count <= debugTextLength else {
-                let more = "\(index == 0 ? "" : " and ")\(recipients.count - index) more"
-                return text + more
-            }
-            text += next
-        }
-        return text
     }
 
     /// What is left of a reply line beside `250-Rcpt To: ` and CRLF, octets.

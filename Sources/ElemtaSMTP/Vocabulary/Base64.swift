@@ -1,9 +1,9 @@
 /// Base 64 as RFC 4648 4 has it: one spelling for each sequence of octets.
-enum Base64 {
+public enum Base64 {
     /// What `text` stands for; nil for anything but groups of four characters of the alphabet, the
     /// last of them padded. White space, missing padding and bits behind the last octet are refused
     /// (RFC 4648 3.5), so that no two spellings mean the same.
-    static func decode(_ text: Span<UInt8>) -> [UInt8]? {
+    public static func decode(_ text: Span<UInt8>) -> [UInt8]? {
         guard text.count % 4 == 0 else { return nil }
         var padding = 0
         while padding < 2, padding < text.count, text[text.count - 1 - padding] == .equals {

@@ -45,3 +45,22 @@ extension ForwardPath: CustomStringConvertible {
         }
     }
 }
+
+extension ForwardPath {
+    /// The first paths, as many as go into `octetLimit` octets together with the number of the
+    /// others: `<a@example.com>, <b@example.com> and 3 more`.
+    public static func abridged(_ paths: [ForwardPath], octetLimit: Int) -> String {
+        var text = ""
+        for (index, path) in paths.enumerated() {
+            let next = (index == 0 ? "" : ", ") + path.description
+            let others = paths.count - index - 1
+            let end = others > 0 ? " and \(others) more" : ""
+            guard text.utf8.count + next.utf8.count + end.utf8.count <= octetLimit else {
+                let more = "\(index == 0 ? "" : " and ")\(paths.count - index) more"
+                return text + more
+            }
+            text += next
+        }
+        return text
+    }
+}
