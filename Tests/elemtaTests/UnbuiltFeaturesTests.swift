@@ -29,7 +29,6 @@ import Testing
     @Test(
         "a feature that somebody switches on and that isn't built is named by its key",
         arguments: [
-            ("dev_mode: true", "dev_mode"),
             ("user: elemta", "user"),
             ("listeners: [{address: \":25\", submission: true}]", "listeners[0].submission"),
             (

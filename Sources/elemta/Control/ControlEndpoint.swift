@@ -23,10 +23,10 @@ final class ControlEndpoint {
     private var sweep: LoopTimer?
 
     /// Listens on `path` (mode 0600). Throws what keeps the server from starting.
-    init(loop: EventLoop, path: String, spool: Spool, log: Logger) throws {
+    init(loop: EventLoop, path: String, queue: any QueueView, log: Logger) throws {
         self.loop = loop
         self.log = log
-        operations = QueueOperations(spool: spool)
+        operations = QueueOperations(queue: queue)
         pipe = try EventPipe<Answer>(loop: loop) { [unowned self] answers in
             for answer in answers { clients[answer.client]?.send(answer.frame) }
         }

@@ -2,10 +2,12 @@ import ElemtaQueue
 import ElemtaSMTP
 import ElemtaThreads
 
-/// Answers a `QueueRequest` from a spool, running or not. Blocks on the disk: not for the reactor
-/// thread.
+/// Answers a `QueueRequest`. Blocks on the disk: not for the reactor thread.
 struct QueueOperations: Sendable {
-    let spool: Spool
+    let queue: any QueueView
+
+    /// Messages looked at in one slice of a list.
+    private static let sliceLimit = 500
 
     func perform(_ request: QueueRequest, to output: any QueueOutput) -> ExitStatus {
         do throws(SpoolError) {
@@ -25,13 +27,15 @@ struct QueueOperations: Sendable {
     private func list(
         _ request: QueueRequest, to output: any QueueOutput
     ) throws(SpoolError) -> ExitStatus {
-        let printer = QueuePrinter(form: request.form)
+        let printer = QueuePrinter(form: request.form, remark: queue.remark)
         guard output.write(printer.heading) else { return .success }
         var position: MessageID?
         repeat {
-            let slice = try spool.list(request.selection, after: position)
-            for message in slice.messages where !output.write(printer.line(message)) {
-                return .success
+            let slice = try queue.list(
+                request.selection, after: position, limit: Self.sliceLimit)
+            for message in slice.messages {
+                let line = printer.line(message, subject: queue.subject(of: message.id))
+                guard output.write(line) else { return .success }
             }
             position = slice.next
         } while position != nil
@@ -45,42 +49,33 @@ struct QueueOperations: Sendable {
         for id in ids {
             switch request.form {
             case .raw:
-                guard write(try spool.read(id).content, of: id, to: output) else {
+                guard write(try queue.read(id).content, of: id, to: output) else {
                     return .failure
                 }
             case .table, .json:
-                let printer = QueuePrinter(form: request.form)
-                let envelope = try spool.show(id)
-                _ = output.write(printer.message(envelope, header: try header(of: id)))
+                let printer = QueuePrinter(form: request.form, remark: queue.remark)
+                let message = try queue.read(id)
+                let header = HeaderSection(of: start(of: message.content)).octets
+                _ = output.write(printer.message(message.envelope, header: header))
             }
         }
         return .success
     }
 
-    /// The header section of a message's content, as far as 64 KiB go.
-    private func header(of id: MessageID) throws(SpoolError) -> [UInt8] {
-        var start: [UInt8] = []
-        switch try spool.read(id).content {
-        case .memory(let octets): start = octets
+    /// As much of the content as its header section is looked for in.
+    private func start(of content: StoredContent) -> [UInt8] {
+        switch content {
+        case .memory(let octets):
+            return octets
         case .file(let file):
-            let count = min(Int(clamping: file.octetCount), 64 * 1024)
+            var start: [UInt8] = []
+            let count = min(Int(clamping: file.octetCount), HeaderSection.octetLimit)
             _ = Descriptors.forEachPiece(of: file.path, from: Int(file.offset), count: count) {
                 start += $0
                 return true
             }
+            return start
         }
-        return Array(start.prefix(headerCount(in: start)))
-    }
-
-    /// Octets up to the empty line that ends the header (RFC 5322 2.1), or all there are.
-    private func headerCount(in content: [UInt8]) -> Int {
-        var lineStart = 0
-        for (index, octet) in content.enumerated() where octet == UInt8(ascii: "\n") {
-            let line = content[lineStart..<index]
-            if line.isEmpty || line.elementsEqual([UInt8(ascii: "\r")]) { return lineStart }
-            lineStart = index + 1
-        }
-        return content.count
     }
 
     private func write(
@@ -88,7 +83,13 @@ struct QueueOperations: Sendable {
     ) -> Bool {
         switch content {
         case .memory(let octets):
-            return output.write(octets)
+            var rest = octets[...]
+            while !rest.isEmpty {
+                let piece = rest.prefix(ControlFrame.longestPayload)
+                guard output.write(Array(piece)) else { return false }
+                rest = rest.dropFirst(piece.count)
+            }
+            return true
         case .file(let file):
             let isWhole = Descriptors.forEachPiece(
                 of: file.path, from: Int(file.offset), count: Int(file.octetCount)
@@ -101,18 +102,22 @@ struct QueueOperations: Sendable {
     private func showStatistics(
         _ request: QueueRequest, to output: any QueueOutput
     ) throws(SpoolError) -> ExitStatus {
-        let printer = QueuePrinter(form: request.form)
-        _ = output.write(printer.statistics(try spool.statistics()))
+        let printer = QueuePrinter(form: request.form, remark: queue.remark)
+        _ = output.write(printer.statistics(try queue.statistics()))
         return .success
     }
 
     private func change(
         _ operation: QueueOperation, _ selection: QueueSelection, to output: any QueueOutput
     ) -> ExitStatus {
+        if let objection = queue.objection(to: operation) {
+            output.complain(objection)
+            return .failure
+        }
         let missing = missingIDs(in: selection)
         for id in missing { output.complain("\(SpoolError.unknownMessage(id))") }
         let ended = Inbox<OperationProgress>()
-        spool.perform(operation, on: selection) { progress in
+        queue.perform(operation, on: selection) { progress in
             if progress.isFinished { ended.post(progress) }
         }
         guard let progress = ended.takeOne() else { return .failure }
@@ -126,7 +131,7 @@ struct QueueOperations: Sendable {
 
     private func missingIDs(in selection: QueueSelection) -> [MessageID] {
         guard case .ids(let ids) = selection else { return [] }
-        return ids.filter { (try? spool.show($0)) == nil }
+        return ids.filter { (try? queue.show($0)) == nil }
     }
 }
 
@@ -153,7 +158,7 @@ extension QueueRequest {
             if case .held = error { throw ExitStatus.temporaryFailure.code }
             throw ExitStatus.unavailable.code
         }
-        let status = QueueOperations(spool: spool).perform(self, to: output)
+        let status = QueueOperations(queue: spool).perform(self, to: output)
         spool.stop()
         guard status == .success else { throw status.code }
     }

@@ -4,13 +4,19 @@ import ElemtaSMTP
 /// How messages are printed: a table for people, a JSON object a line for programs.
 struct QueuePrinter {
     let form: QueueRequest.Form
+    let remark: QueueRemark
 
     var heading: [UInt8] {
         guard form == .table else { return [] }
-        return line(["ID", "STATE", "ARRIVED", "OCTETS", "RCPTS", "FROM", "TO", "REASON"])
+        let last =
+            switch remark {
+            case .reason: "REASON"
+            case .subject: "SUBJECT"
+            }
+        return line(["ID", "STATE", "ARRIVED", "OCTETS", "RCPTS", "FROM", "TO", last])
     }
 
-    func line(_ message: MessageSummary) -> [UInt8] {
+    func line(_ message: MessageSummary, subject: String?) -> [UInt8] {
         let recipient = message.recipient.map { "\($0)" } ?? ""
         guard form == .table else {
             var object = JSONObject()
@@ -24,12 +30,18 @@ struct QueuePrinter {
             object.add("pending", message.pendingCount)
             object.add("next_attempt", message.nextAttempt?.rfc3339)
             object.add("reason", message.reason.map(describe))
+            if case .subject = remark { object.add("subject", subject) }
             return object.line
         }
+        let last =
+            switch remark {
+            case .reason: message.reason.map(describe)
+            case .subject: subject
+            }
         return line([
             "\(message.id)", message.state.rawValue, message.arrival.rfc3339,
             "\(message.octets)", "\(message.pendingCount)/\(message.recipientCount)",
-            "\(message.reversePath)", recipient, message.reason.map(describe) ?? "",
+            "\(message.reversePath)", recipient, last ?? "",
         ])
     }
 
@@ -74,7 +86,8 @@ struct QueuePrinter {
 
             """
         for recipient in envelope.recipients {
-            text += "to          \(printable("\(recipient.path)")) \(describe(recipient.state))\n"
+            text += "to          \(printable("\(recipient.path)")) "
+            text += "\(describe(recipient.state, isHeld: envelope.isHeld))\n"
         }
         for attempt in envelope.attempts {
             text += "attempt     \(attempt.time.rfc3339) \(printable(attempt.destination)) "
@@ -99,7 +112,7 @@ struct QueuePrinter {
             envelope.recipients.map { recipient in
                 var object = JSONObject()
                 object.add("to", "\(recipient.path)")
-                object.add("state", describe(recipient.state))
+                object.add("state", describe(recipient.state, isHeld: envelope.isHeld))
                 return object
             })
         object.add(
@@ -117,10 +130,10 @@ struct QueuePrinter {
         return object
     }
 
-    private func describe(_ state: RecipientState) -> String {
+    private func describe(_ state: RecipientState, isHeld: Bool) -> String {
         switch state {
         case .pending(let attempts, let next, let reason):
-            let due = next.map { "next \($0.rfc3339)" } ?? "due now"
+            let due = isHeld ? "held" : next.map { "next \($0.rfc3339)" } ?? "due now"
             return "pending, attempts \(attempts), \(due)"
                 + (reason.map { ": " + describe($0) } ?? "")
         case .delivered(let status): return "delivered: \(describe(status))"

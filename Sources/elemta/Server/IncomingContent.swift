@@ -1,22 +1,20 @@
 import ElemtaQueue
 import ElemtaReactor
 
-/// What came of something that the files pool did for a message.
-enum SpillResult: Sendable {
-    /// The octets are in the file; not yet on disk.
-    case written
-    /// File and directory are on disk.
-    case finished(FinishedContentFile)
-    /// The disk refused, in its own words.
-    case failed(String)
-}
-
-/// The content of one message while it arrives: in memory first, in a file once it is long.
-/// Reactor thread only; the file is written by the files pool.
+/// The content of one message while it arrives: in memory first, and where `Overflow` says once it
+/// is long. Reactor thread only; a file is written by the files pool.
 ///
 /// The pool has at most one piece at a time. What arrives meanwhile gathers here and is the next
 /// piece; when too much gathers, `isBehind` tells the session to stop reading.
 final class IncomingContent {
+    /// Where content goes that grows long.
+    enum Overflow {
+        /// To the file that `make` names: from `threshold` octets on, sooner when memory is short.
+        case file(threshold: Int, make: () -> SpillFile)
+        /// Nowhere: it stays in memory, and when that is full the message is refused.
+        case refused
+    }
+
     private enum Place {
         case memory
         /// A file that the pool isn't busy with.
@@ -42,23 +40,18 @@ final class IncomingContent {
     private static let waitingLimit = 256 * 1024
 
     let id: MessageID
-    private let pool: FilesPool
-    private let spillThreshold: Int
-    private let makeFile: () -> SpillFile
+    private let overflow: Overflow
     private let completed: @Sendable (SpillResult) -> Void
     private var waiting: ByteChain
     private var place = Place.memory
 
-    /// `makeFile` is asked once, when the content outgrows `spillThreshold` octets. `completed` is
-    /// called on a pool thread after each piece; pass what it says to `took(_:)`.
+    /// `completed` is called on a pool thread after each piece that went to the file; pass what it
+    /// says to `took(_:)`.
     init(
-        id: MessageID, pool: FilesPool, spillThreshold: Int,
-        makeFile: @escaping () -> SpillFile, completed: @escaping @Sendable (SpillResult) -> Void
+        id: MessageID, overflow: Overflow, completed: @escaping @Sendable (SpillResult) -> Void
     ) {
         self.id = id
-        self.pool = pool
-        self.spillThreshold = spillThreshold
-        self.makeFile = makeFile
+        self.overflow = overflow
         self.completed = completed
         waiting = ByteChain()
     }
@@ -86,15 +79,27 @@ final class IncomingContent {
         input.move(count, to: &waiting)
     }
 
-    /// Gives the pool what has gathered, when that is worth a piece. `isMemoryShort`: content goes
-    /// to the file although it is small.
-    func spillIfLong(isMemoryShort: Bool) {
+    /// Gives the pool what has gathered, when that is worth a piece; when memory is short, although
+    /// it is small.
+    ///
+    /// - Returns: false when there is no room for it anywhere: the message must be refused.
+    func makeRoom(in budget: MemoryBudget) -> Bool {
+        switch overflow {
+        case .file(let threshold, let make):
+            spillIfLong(threshold: threshold, isMemoryShort: budget.isShort, make)
+            return true
+        case .refused:
+            return !budget.isExhausted
+        }
+    }
+
+    private func spillIfLong(threshold: Int, isMemoryShort: Bool, _ make: () -> SpillFile) {
         switch place {
         case .memory:
-            guard waiting.count > (isMemoryShort ? 0 : spillThreshold) else { return }
-            write(to: makeFile())
+            guard waiting.count > (isMemoryShort ? 0 : threshold) else { return }
+            write(to: make())
         case .file(let file):
-            guard waiting.count >= (isMemoryShort ? 1 : spillThreshold) else { return }
+            guard waiting.count >= (isMemoryShort ? 1 : threshold) else { return }
             write(to: file)
         case .writing, .completing, .gone:
             return
@@ -132,7 +137,7 @@ final class IncomingContent {
         switch place {
         case .memory, .gone: break
         case .file(let file), .writing(let file, _), .completing(let file, _):
-            pool.run { file.abandon() }
+            file.abandon()
         }
         place = .gone
         _ = takeWaiting()
@@ -141,13 +146,13 @@ final class IncomingContent {
     private func write(to file: SpillFile) {
         let piece = MessageContent(takeWaiting())
         place = .writing(file, count: piece.octetCount)
-        pool.run { [completed] in completed(file.write(piece)) }
+        file.write(piece, completed: completed)
     }
 
     private func finish(_ file: SpillFile) {
         let piece = MessageContent(takeWaiting())
         place = .completing(file, count: piece.octetCount)
-        pool.run { [completed] in completed(file.finish(with: piece)) }
+        file.finish(with: piece, completed: completed)
     }
 
     private func takeWaiting() -> ByteChain {

@@ -10,10 +10,9 @@ enum ReadyLine {
         return [
             "listeners": "\(addresses)",
             "hostname": "\(server.configuration.hostname)",
-            "queue": "\(server.configuration.queueDir)",
             "may_relay": "\(server.relays)",
             "local_domains": "\(domains)",
             "max_connections": "\(server.limits.maximum)",
-        ]
+        ].merging(server.messages.readyFields) { first, _ in first }
     }
 }

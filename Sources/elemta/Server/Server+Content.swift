@@ -4,12 +4,12 @@ import ElemtaReactor
 import ElemtaSMTP
 import Logging
 
-/// What the server says to a session's questions, and the way of content to the spool.
+/// What the server says to a session's questions, and the way of content to where it goes.
 extension Server {
     /// MAIL: is there room for one more message, and for one more of this client's?
     func verdictOnSender(of session: Session) -> Verdict {
         if isDraining { return .refuse(.shuttingDown) }
-        guard !budget.isExhausted, spool.hasRoom else { return .refuse(.insufficientStorage) }
+        guard !budget.isExhausted, messages.hasRoom else { return .refuse(.insufficientStorage) }
         guard session.rights.mayRelay || rates?.admit(session.client, at: loop.now.elapsed) != false
         else { return .refuse(.rateExceeded) }
         return .accept
@@ -30,17 +30,15 @@ extension Server {
         _ transaction: MailTransaction, trace: ClientTrace, for session: Session
     ) -> IncomingContent? {
         guard !budget.isExhausted, let pipe else { return nil }
-        let id = spool.ids.next()
+        let id = messages.nextID()
         let now = SpoolOptions.systemClock()
         let name = session.connectionID
         let content = IncomingContent(
-            id: id, pool: files, spillThreshold: configuration.limits.spillThreshold,
-            makeFile: { [spool] in
-                SpillFile(
-                    spool.contentFile(
-                        for: Envelope(
-                            id: id, arrival: now, client: trace, transaction: transaction,
-                            summary: ContentSummary())))
+            id: id,
+            overflow: messages.overflow {
+                Envelope(
+                    id: id, arrival: now, client: trace, transaction: transaction,
+                    summary: ContentSummary())
             },
             completed: { result in pipe.post(.spilled(name, id, result)) })
         content.append(
@@ -69,17 +67,9 @@ extension Server {
         return addressed
     }
 
-    /// A message is on disk, for the log.
+    /// A message was answered 250, for the log.
     func accepted(_ envelope: Envelope, from session: Session) {
-        log.info(
-            "message_accepted",
-            metadata: [
-                "id": "\(envelope.id)", "client": "\(session.client)",
-                "session": "\(session.id)", "from": "\(envelope.reversePath)",
-                "recipients": "\(envelope.recipients.count)",
-                "octets": "\(envelope.summary.octetCount)",
-                "protocol": "\(envelope.client.protocolName)",
-            ])
+        messages.answered(envelope, session: "\(session.id)")
     }
 
     func contentFileFailed(_ id: MessageID, because reason: String) {
@@ -96,9 +86,11 @@ extension Server {
             ])
     }
 
-    /// Hands a complete message to the spool; `acknowledged(_:)` follows after its commit.
+    /// Hands a complete message over; `acknowledged(_:)` follows when it is safe.
     func submit(_ envelope: Envelope, _ content: SubmittedContent, for session: ConnectionID) {
-        spool.accept(Submission(token: session.token, envelope: envelope, content: content))
+        messages.accept(
+            Submission(token: session.token, envelope: envelope, content: content),
+            session: "\(SessionID(session))")
     }
 
     /// The ack instant: what is answered 250 here was committed before.

@@ -1,5 +1,4 @@
 import ElemtaConfiguration
-import ElemtaDelivery
 import ElemtaQueue
 import ElemtaReactor
 import ElemtaSMTP
@@ -27,10 +26,6 @@ final class Server {
         case stopped
     }
 
-    /// What deliveries get to reach their message's end; what doesn't is tried again by the next
-    /// server.
-    private static let deliveryGrace = Duration.seconds(5)
-
     /// How often the certificates and the users file are looked at.
     private static let lookForChanges = Duration.seconds(5)
 
@@ -39,13 +34,11 @@ final class Server {
     let loop: EventLoop
     let relays: HostNetworks.Relays
     let policy: RelayPolicy
-    let spool: Spool
-    let files: FilesPool
+    let messages: any AcceptedMessages
     let timeouts: SessionTimeouts
     /// Who gets mail for `<Postmaster>`.
     let postmaster: Mailbox?
     let sessions = ConnectionTable<Session>()
-    let delivery: DeliveryService
     var budget: MemoryBudget
     var limits: ConnectionLimits
     var rates: MessageRates?
@@ -86,12 +79,9 @@ final class Server {
         postmaster =
             configuration.postmaster
             ?? Mailbox(localPart: "postmaster".utf8, domain: configuration.hostname)
-        spool = try Spool.open(
-            SpoolOptions(configuration) { SpoolLog.write($0, to: log) })
-        files = try FilesPool()
-        delivery = DeliveryService(DeliverySettings(configuration)) { event in
-            DeliveryLog.write(event, to: log)
-        }
+        messages =
+            try configuration.devMode
+            ? CapturedMessages(configuration, log: log) : QueuedMessages(configuration, log: log)
     }
 
     /// Binds, serves until a signal ends it, and cleans up. Throws when an address can't be bound
@@ -104,10 +94,9 @@ final class Server {
         try logins?.start { session, result in pipe.post(.verified(session, result)) }
         listeners = try bind()
         control = try ControlEndpoint(
-            loop: loop, path: "\(configuration.queueDir)/control.sock", spool: spool, log: log)
-        try delivery.start(spool: spool)
-        try spool.start(
-            acknowledge: { batch in pipe.post(.acknowledged(batch)) }, dispatch: delivery)
+            loop: loop, path: "\(configuration.queueDir)/control.sock", queue: messages.queue,
+            log: log)
+        try messages.start { batch in pipe.post(.acknowledged(batch)) }
         watchSignals()
         timers.append(
             sessions.sweepEverySecond(on: loop) { _, session in session.deadlinePassed() })
@@ -147,8 +136,7 @@ final class Server {
         ]
     }
 
-    /// After the loop: deliveries stop at their next message boundary and tell the spool, which
-    /// commits what it has before it closes.
+    /// After the loop.
     private func cleanUp() {
         phase = .stopped
         timers = []
@@ -157,10 +145,8 @@ final class Server {
         control = nil
         // Those whose time was over; what they had sent was never answered 250.
         sessions.forEach { _, session in session.end() }
-        delivery.stop(grace: Self.deliveryGrace)
+        messages.stop()
         logins?.stop()
-        files.stop()
-        spool.stop()
         log.notice("stopped")
     }
 }

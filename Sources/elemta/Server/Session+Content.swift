@@ -19,7 +19,11 @@ extension Session {
             return
         }
         connection.withInput { content.append(moving: count, from: &$0) }
-        content.spillIfLong(isMemoryShort: server.budget.isShort)
+        guard content.makeRoom(in: server.budget) else {
+            message = .refused
+            machine.failContent(with: .insufficientStorage)
+            return
+        }
         if content.isBehind {
             intake = .heldUntilContentIsWritten
             connection.pauseReading()

@@ -23,8 +23,7 @@ enum UnbuiltFeatures {
 
     private static func securityKeys(_ configuration: Configuration) -> [String] {
         selected([
-            ("dev_mode", configuration.devMode),
-            ("user", configuration.user != nil),
+            ("user", configuration.user != nil)
         ])
     }
 

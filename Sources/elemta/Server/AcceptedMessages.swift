@@ -1,0 +1,38 @@
+import ElemtaQueue
+import Logging
+
+/// Where accepted messages go: into the durable queue, or in dev mode to the developer.
+///
+/// Made and called on the reactor thread; `queue` is for any thread.
+protocol AcceptedMessages: AnyObject {
+    /// The next message's id.
+    func nextID() -> MessageID
+
+    /// Whether there is room for one more message. When there isn't, MAIL is answered 452 4.3.1.
+    var hasRoom: Bool { get }
+
+    /// Where content goes that grows long. `envelope` is asked for when the first octet goes there.
+    func overflow(of envelope: @escaping () -> Envelope) -> IncomingContent.Overflow
+
+    /// Begins to take messages.
+    ///
+    /// - Parameter acknowledge: gets the result of every submission, on any thread, as soon as 250
+    ///   may be said and never before.
+    /// - Throws: what keeps the server from starting.
+    func start(acknowledge: @escaping @Sendable ([Acknowledgement]) -> Void) throws
+
+    /// Takes a message. `session` is what the log calls the session that it came from.
+    func accept(_ submission: Submission, session: String)
+
+    /// A message was answered 250: for the log.
+    func answered(_ envelope: Envelope, session: String)
+
+    /// What `elemta queue` looks at.
+    var queue: any QueueView { get }
+
+    /// What the line `ready` says of it.
+    var readyFields: Logger.Metadata { get }
+
+    /// Ends; what was accepted before is safe as far as it was promised to be.
+    func stop()
+}

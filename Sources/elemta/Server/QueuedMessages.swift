@@ -1,0 +1,77 @@
+import ElemtaConfiguration
+import ElemtaDelivery
+import ElemtaQueue
+import ElemtaSMTP
+import Logging
+
+/// Accepted messages go to the spool and from there to the next hop.
+final class QueuedMessages: AcceptedMessages {
+    /// What deliveries get to reach their message's end; what doesn't is tried again by the next
+    /// server.
+    private static let deliveryGrace = Duration.seconds(5)
+
+    private let spool: Spool
+    private let files: FilesPool
+    private let delivery: DeliveryService
+    private let spillThreshold: Int
+    private let directory: String
+    private let log: Logger
+
+    /// Opens the queue and starts the files pool.
+    ///
+    /// - Throws: `SpoolError`, `ThreadError`.
+    init(_ configuration: Configuration, log: Logger) throws {
+        self.log = log
+        directory = configuration.queueDir
+        spillThreshold = configuration.limits.spillThreshold
+        spool = try Spool.open(
+            SpoolOptions(configuration) { SpoolLog.write($0, to: log) })
+        files = try FilesPool()
+        delivery = DeliveryService(DeliverySettings(configuration)) { event in
+            DeliveryLog.write(event, to: log)
+        }
+    }
+
+    func nextID() -> MessageID { spool.ids.next() }
+
+    var hasRoom: Bool { spool.hasRoom }
+
+    func overflow(of envelope: @escaping () -> Envelope) -> IncomingContent.Overflow {
+        .file(threshold: spillThreshold) { [spool, files] in
+            SpillFile(spool.contentFile(for: envelope()), pool: files)
+        }
+    }
+
+    func start(acknowledge: @escaping @Sendable ([Acknowledgement]) -> Void) throws {
+        try delivery.start(spool: spool)
+        try spool.start(acknowledge: acknowledge, dispatch: delivery)
+    }
+
+    func accept(_ submission: Submission, session: String) {
+        spool.accept(submission)
+    }
+
+    func answered(_ envelope: Envelope, session: String) {
+        log.info(
+            "message_accepted",
+            metadata: [
+                "id": "\(envelope.id)", "session": "\(session)",
+                "client": "\(envelope.client.address.map { "\($0)" } ?? "")",
+                "from": "\(envelope.reversePath)", "recipients": "\(envelope.recipients.count)",
+                "octets": "\(envelope.summary.octetCount)",
+                "protocol": "\(envelope.client.protocolName)",
+            ])
+    }
+
+    var queue: any QueueView { spool }
+
+    var readyFields: Logger.Metadata { ["queue": "\(directory)"] }
+
+    /// Deliveries stop at their next message boundary and tell the spool, which commits what it has
+    /// before it closes.
+    func stop() {
+        delivery.stop(grace: Self.deliveryGrace)
+        files.stop()
+        spool.stop()
+    }
+}
