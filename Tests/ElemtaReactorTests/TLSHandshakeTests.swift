@@ -360,6 +360,9 @@ struct TLSServer {
         #expect(
             refusal(good.certificateFile, "/etc") == "/etc can't be read: open: Is a directory")
         #expect(
+            refusal("/dev/null", good.keyFile)
+                == "/dev/null can't be read: open: Operation not supported")
+        #expect(
             refusal(garbage, good.keyFile) == "garbage holds no usable certificate: no start line")
         #expect(
             refusal(good.certificateFile, garbage)

@@ -5,7 +5,7 @@ import Glibc
 /// never what is in it.
 public enum TLSContextError: Error, Hashable, Sendable, CustomStringConvertible {
     case missing(file: String)
-    /// `open` failed with `code`, or the path is no file (`EISDIR`).
+    /// `open` failed with `code`, or the path is no file (`EISDIR`, `ENOTSUP`).
     case unreadable(file: String, code: Int32)
     /// No PEM certificate, or one that OpenSSL refuses, as for a key of too few bits.
     case noCertificate(file: String, reason: String)
@@ -48,8 +48,11 @@ public enum TLSContextError: Error, Hashable, Sendable, CustomStringConvertible 
         guard unsafe fstat(descriptor.number, &status) == 0 else {
             throw .unreadable(file: file, code: errno)
         }
-        guard status.st_mode & S_IFMT != S_IFDIR else {
-            throw .unreadable(file: file, code: EISDIR)
+        // Reading a pipe could take for ever.
+        switch status.st_mode & S_IFMT {
+        case S_IFREG: break
+        case S_IFDIR: throw .unreadable(file: file, code: EISDIR)
+        default: throw .unreadable(file: file, code: ENOTSUP)
         }
     }
 }

@@ -33,13 +33,6 @@ final class Certificates {
         case once(TLSContextError)
         /// It stayed so; the log has it.
         case logged(TLSContextError)
-
-        var error: TLSContextError? {
-            switch self {
-            case .none: nil
-            case .once(let error), .logged(let error): error
-            }
-        }
     }
 
     /// Loads every pair of `tls`. A certificate whose time is over, or hasn't come, is a warning.
@@ -73,8 +66,7 @@ final class Certificates {
     func reload() {
         for index in pairs.indices {
             guard let error = load(index) else { continue }
-            pairs[index].refusal = .logged(error)
-            logRefusal(error)
+            refuse(index, error)
         }
         context = TLSServerContext(pairs.map(\.certificate))
     }
@@ -98,9 +90,7 @@ final class Certificates {
                 continue
             }
             switch before {
-            case .once(error):
-                pairs[index].refusal = .logged(error)
-                logRefusal(error)
+            case .once(error): refuse(index, error)
             case .logged(error): break
             case .none, .once, .logged: pairs[index].refusal = .once(error)
             }
@@ -129,10 +119,14 @@ final class Certificates {
         }
     }
 
-    private func logRefusal(_ error: TLSContextError) {
+    private func refuse(_ index: Int, _ error: TLSContextError) {
+        pairs[index].refusal = .logged(error)
         log.error(
             "certificate_refused",
-            metadata: ["error": "\(error)", "note": "the one loaded before stays in use"])
+            metadata: [
+                "file": "\(pairs[index].certificate.files.certificateFile)", "error": "\(error)",
+                "note": "the one loaded before stays in use",
+            ])
     }
 
     private func warn(of certificate: TLSServerCertificate) {
