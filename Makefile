@@ -22,6 +22,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## install what's missing, build, start the server with $(CONFIG); Ctrl-C drains and stops
+	@scripts/certificate
 	@exec $(release) server --config $(CONFIG)
 
 build: needed-to-run ## install what's missing and build the release binary
