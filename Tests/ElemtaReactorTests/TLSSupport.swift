@@ -178,18 +178,36 @@ func clientHello() throws -> [UInt8] {
     return Array(octets.prefix(Int(count)))
 }
 
+/// The client side of a session that goes on: threads take turns with it.
+final class LastingClient: @unchecked Sendable {
+    // Safe because a test waits for one thread to end before it starts the next.
+    private let client: TLSPeer
+
+    init(_ peer: Peer, _ wishes: TLSPeer.Wishes = TLSPeer.Wishes()) throws {
+        client = try TLSPeer(peer, wishes)
+    }
+
+    func use<Result>(_ body: (TLSPeer) -> Result) -> Result { body(client) }
+}
+
 extension TestLoop {
     /// Runs `body` with the client side of `peer` on a thread, and the loop until it has ended.
     func run<Result: Sendable>(
         _ peer: Peer, _ wishes: TLSPeer.Wishes = TLSPeer.Wishes(),
         _ body: @escaping @Sendable (TLSPeer) -> Result
     ) throws -> Result {
+        let result = try run { (try? TLSPeer(peer, wishes)).map(body) }
+        return try #require(result)
+    }
+
+    /// Runs `body` on a thread, and the loop until it has ended.
+    func run<Result: Sendable>(_ body: @escaping @Sendable () -> Result) throws -> Result {
         let results = Inbox<Result>()
         let loop = loop
         // Weakly, as the loop keeps what a pipe that isn't closed yet has captured.
         let pipe = try EventPipe<Void>(loop: loop) { [weak loop] _ in loop?.stop() }
         let thread = try NamedThread("client") {
-            if let client = try? TLSPeer(peer, wishes) { results.post(body(client)) }
+            results.post(body())
             results.close()
             pipe.post(())
         }
