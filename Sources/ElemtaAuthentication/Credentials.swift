@@ -8,20 +8,26 @@ public struct Password: Sendable, CustomStringConvertible, CustomDebugStringConv
     /// Longer ones are never right, so that nobody can have megabytes hashed.
     public static let maximumCount = 1024
 
-    let octets: [UInt8]
-
-    public init(_ octets: some Sequence<UInt8>) {
-        self.octets = Array(octets)
-    }
+    /// Shared by all copies, and overwritten when the last one goes.
+    let octets: SecretOctets
 
     public init(_ text: String) {
-        octets = Array(text.utf8)
+        octets = SecretOctets(text.utf8)
+    }
+
+    init(_ octets: some Collection<UInt8>) {
+        self.octets = SecretOctets(octets)
+    }
+
+    init(_ octets: Span<UInt8>) {
+        self.octets = SecretOctets(octets)
     }
 
     /// Whether any back end may see it. An empty one would make an LDAP bind an anonymous success
     /// (RFC 4513 5.1.2); libcrypt would read only what stands before a NUL.
     var isPossible: Bool {
-        (1...Self.maximumCount).contains(octets.count) && !octets.contains(0)
+        (1...Self.maximumCount).contains(octets.count)
+            && !octets.contains(0)
     }
 
     public var description: String { "(secret)" }
@@ -34,22 +40,20 @@ public struct Credentials: Sendable {
     /// RFC 4616 asks for at least 255 octets.
     public static let maximumUserCount = 1024
 
-    /// Empty when what came is no user name: not UTF-8, too long, or with control octets.
+    /// Empty when what came is no user name: too long, or with control octets.
     public let user: String
     public let password: Password
 
-    /// Takes whatever the client sent. What can't be a name or a password is rejected like a wrong
-    /// one, by the back end.
-    public init(user: some Collection<UInt8>, password: some Collection<UInt8>) {
-        let text = String(validating: user, as: UTF8.self) ?? ""
-        self.user = isUserName(text) ? text : ""
-        self.password = Password(password)
+    /// What AUTH brought. What can't be a name or a password is rejected like a wrong one, by the
+    /// back end.
+    public init(_ credentials: SASLCredentials) {
+        self.init(
+            user: credentials.user, password: credentials.withPassword { Password($0) })
     }
 
-    /// What AUTH brought, as octets of our own.
-    public init(_ credentials: SASLCredentials) {
-        let password = credentials.withPassword { span in span.indices.map { span[$0] } }
-        self.init(user: credentials.user.utf8, password: password)
+    public init(user: String, password: Password) {
+        self.user = isUserName(user) ? user : ""
+        self.password = password
     }
 
     var isPossible: Bool { !user.isEmpty && password.isPossible }

@@ -11,7 +11,8 @@ public struct GuessingLimits: Sendable {
 
     private let maximumFailures: Int
     private var addresses: WindowedCounts<IPAddress>
-    /// By hash, since the names come from the attacker: two names that share one share a delay.
+    /// By hash, since the names come from the attacker: two names that share one share a delay. So
+    /// do names that differ by case, which are one to a directory.
     private var accounts: WindowedCounts<Int>
 
     /// `maximumFailures` is `auth.max_failures`, `failureWindow` `auth.failure_window`. `capacity`:
@@ -37,7 +38,7 @@ public struct GuessingLimits: Sendable {
         from address: IPAddress?, user: String, at now: Duration
     ) -> Duration {
         if let address { addresses.add(address.site, at: now) }
-        accounts.add(user.hashValue, at: now)
+        accounts.add(Self.account(user), at: now)
         return answerDelay(user: user, at: now)
     }
 
@@ -46,12 +47,14 @@ public struct GuessingLimits: Sendable {
     /// once, a guesser would hang up on every other answer. It never is a reason to refuse.
     public mutating func recordSuccess(user: String, at now: Duration) -> Duration {
         let delay = answerDelay(user: user, at: now)
-        accounts.clear(user.hashValue)
+        accounts.clear(Self.account(user))
         return delay
     }
 
+    private static func account(_ user: String) -> Int { user.lowercased().hashValue }
+
     private func answerDelay(user: String, at now: Duration) -> Duration {
-        Self.delay(afterFailures: accounts.count(of: user.hashValue, at: now))
+        Self.delay(afterFailures: accounts.count(of: Self.account(user), at: now))
     }
 
     /// 1 s after the first failure, a second more after each further one, at most 5 s.

@@ -6,7 +6,7 @@ import Testing
 
 extension Credentials {
     init(_ user: String, _ password: String) {
-        self.init(user: user.utf8, password: password.utf8)
+        self.init(user: user, password: Password(password))
     }
 }
 

@@ -55,7 +55,9 @@ import Testing
     @Test("a right password waits as the wrong ones before it did, and sets the account free")
     func success() {
         var limits = GuessingLimits(maximumFailures: 1, failureWindow: .seconds(600))
-        for _ in 0..<3 { _ = limits.recordFailure(from: nil, user: "alice", at: .zero) }
+        for name in ["alice", "Alice", "ALICE"] {
+            _ = limits.recordFailure(from: nil, user: name, at: .zero)
+        }
         let first = limits.recordSuccess(user: "alice", at: .seconds(1))
         #expect(first == .seconds(3))
         let second = limits.recordSuccess(user: "alice", at: .seconds(2))

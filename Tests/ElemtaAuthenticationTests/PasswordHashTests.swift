@@ -132,7 +132,7 @@ import Testing
 
     @Test("and passwords print as (secret), whoever prints them")
     func redacted() throws {
-        let credentials = Credentials(user: Array("alice".utf8), password: Array("hunter2".utf8))
+        let credentials = Credentials("alice", "hunter2")
         let hash = try PasswordHash("hunter2")
         var dumped = ""
         dump(credentials, to: &dumped)

@@ -68,15 +68,11 @@ import Testing
         #expect(!allowed.allows(.mailbox(try #require(Mailbox("x@example.org")))))
     }
 
-    @Test("names that aren't UTF-8, or too long, are nobody's")
+    @Test("names that are too long, or no names, are nobody's")
     func impossibleNames() throws {
         let users = try read(Self.forms[1])
-        let names: [[UInt8]] = [
-            [0xFF], [0x61, 0xC3], [UInt8](repeating: 0x61, count: 1 << 20), [0x0A], [0x7F], [],
-        ]
-        for name in names {
-            let credentials = Credentials(user: name, password: Array("one".utf8))
-            #expect(users.verify(credentials) == .rejected)
+        for name in [String(repeating: "a", count: 1 << 20), "\n", "\u{7F}", ""] {
+            #expect(users.verify(Credentials(name, "one")) == .rejected)
         }
     }
 
@@ -213,7 +209,7 @@ import Testing
     func hostile() {
         let size = UsersFileContent.maximumCount - 64
         func filled(_ piece: String) -> String {
-            String(repeating: piece, count: size / 8 / piece.utf8.count)
+            String(repeating: piece, count: size / 32 / piece.utf8.count)
         }
         let table: [(name: String, text: String, problem: String)] = [
             ("lists", "{\"a\":" + filled("["), "nested too deep"),

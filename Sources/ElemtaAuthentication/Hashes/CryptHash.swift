@@ -65,13 +65,14 @@ struct CryptHash: Sendable {
         }
         // crypt(3) wants all of it zero before its first use.
         unsafe work.initializeMemory(as: UInt8.self, repeating: 0, count: size)
-        let phrase = (password.octets + [0]).map { CChar(bitPattern: $0) }
         let setting = (setting + [0]).map { CChar(bitPattern: $0) }
-        // Safe because both strings end with NUL and `work` is as long as it says; the result,
-        // which also ends with one, lies in `work` and is copied.
-        guard let hash = unsafe crypt_rn(phrase, setting, work, Int32(size))
-        else { return nil }
-        return unsafe Array(String(cString: hash).utf8)
+        return unsafe password.octets.withCString { phrase in
+            // Safe because both strings end with NUL and `work` is as long as it says; the result,
+            // which also ends with one, lies in `work` and is copied.
+            guard let hash = unsafe crypt_rn(phrase, setting, work, Int32(size))
+            else { return nil }
+            return unsafe Array(String(cString: hash).utf8)
+        }
     }
 
     private static func isAccepted(_ setting: String) -> Bool {

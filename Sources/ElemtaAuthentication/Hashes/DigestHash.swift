@@ -14,7 +14,7 @@ enum Digest: Sendable {
     }
 
     /// `EVP_Digest(3)`. Empty, which equals no digest, if OpenSSL can't.
-    func of(_ octets: [UInt8]) -> [UInt8] {
+    func of(_ octets: SecretOctets) -> [UInt8] {
         var digest = [UInt8](repeating: 0, count: count)
         var written: UInt32 = 0
         let code = unsafe digest.withUnsafeMutableBufferPointer { digest in
@@ -78,7 +78,7 @@ struct DigestHash: Sendable {
     }
 
     func matches(_ password: Password) -> Bool {
-        areEqual(digest.of(password.octets + salt), expected)
+        areEqual(digest.of(SecretOctets(password.octets, salt)), expected)
     }
 }
 

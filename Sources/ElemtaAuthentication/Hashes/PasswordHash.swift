@@ -86,7 +86,7 @@ public struct PasswordHash: Sendable, CustomStringConvertible, CustomDebugString
 
     private static func plain(_ text: Substring) throws(Failure) -> Password {
         let password = Password(text.utf8)
-        guard !password.octets.isEmpty else { throw .empty }
+        guard password.octets.count > 0 else { throw .empty }
         guard password.isPossible else { throw .impossible }
         return password
     }
@@ -142,7 +142,7 @@ public struct PasswordHash: Sendable, CustomStringConvertible, CustomDebugString
     public static func make(
         _ password: Password, with method: Method = .yescrypt
     ) throws(Failure) -> PasswordHash {
-        guard !password.octets.isEmpty else { throw .empty }
+        guard password.octets.count > 0 else { throw .empty }
         guard password.isPossible else { throw .impossible }
         switch method {
         case .yescrypt: return try PasswordHash(CryptHash.make(password, prefix: "$y$", cost: 0))

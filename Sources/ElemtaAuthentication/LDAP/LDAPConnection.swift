@@ -104,10 +104,10 @@ import Glibc
         guard !name.isEmpty, password.isPossible else {
             throw LDAPError(operation: "bind", code: LDAP_INVALID_CREDENTIALS, detail: "")
         }
-        var octets = password.octets.map { CChar(bitPattern: $0) }
-        let code = unsafe octets.withUnsafeMutableBufferPointer { buffer in
+        let code = unsafe password.octets.withCString { text in
             // Safe because libldap only reads the password, and no longer after the call.
-            var value = unsafe berval(bv_len: UInt(buffer.count), bv_val: buffer.baseAddress)
+            var value = unsafe berval(
+                bv_len: UInt(password.octets.count), bv_val: UnsafeMutablePointer(mutating: text))
             return unsafe ldap_sasl_bind_s(handle, name, nil, &value, nil, nil, nil)
         }
         try check(code, "bind")

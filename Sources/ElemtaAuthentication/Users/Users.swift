@@ -6,6 +6,8 @@ public struct Users: Sendable {
     }
 
     private let entries: [String: Entry]
+    /// Those of `entries`, to be picked from for users who aren't there.
+    private let hashes: [PasswordHash]
     /// The one that takes longest to verify: what a wrong password costs, whoever it is for.
     private let costliest: PasswordHash?
 
@@ -16,7 +18,8 @@ public struct Users: Sendable {
     init(entries: [String: Entry], warnings: [UsersFileProblem]) {
         self.entries = entries
         self.warnings = warnings
-        costliest = entries.values.map(\.hash).max { $0.cost < $1.cost }
+        hashes = entries.values.map(\.hash)
+        costliest = hashes.max { $0.cost < $1.cost }
     }
 
     /// Reads a users file, whichever of its forms it has. Throws everything that is wrong with it.
@@ -65,19 +68,27 @@ public struct Users: Sendable {
     /// Nil when there is no such user, or its senders aren't restricted.
     public func allowedSenders(of user: String) -> AllowedSenders? { entries[user]?.allowedSenders }
 
-    /// Accepts or rejects. A rejection takes as long for an unknown user, or one with a cheap hash,
-    /// as for the one whose hash is the costliest: its time tells nothing about who exists.
+    /// Accepts or rejects. A rejection takes at least as long as the hash that is the costliest, and
+    /// for an unknown user as long as for one of those who exist, always the same one: its time tells
+    /// nothing about who exists.
     public func verify(_ credentials: Credentials) -> AuthenticationResult {
         guard credentials.isPossible else { return .rejected }
         let entry = entries[credentials.user]
-        if let entry, entry.hash.matches(credentials.password) {
+        guard let hash = entry?.hash ?? standIn(for: credentials.user) else { return .rejected }
+        let isRight = hash.matches(credentials.password)
+        if isRight, let entry {
             return .accepted(user: credentials.user, allowedSenders: entry.allowedSenders)
         }
-        if let costliest, (entry?.hash.cost ?? 0) < costliest.cost {
+        if let costliest, hash.cost < costliest.cost {
             // For its time alone.
             _ = costliest.matches(credentials.password)
         }
         return .rejected
+    }
+
+    /// The hash that is verified for a user who isn't there; nil when nobody is.
+    private func standIn(for user: String) -> PasswordHash? {
+        hashes.isEmpty ? nil : hashes[Int(user.hashValue.magnitude % UInt(hashes.count))]
     }
 }
 
