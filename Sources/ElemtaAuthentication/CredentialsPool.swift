@@ -7,7 +7,7 @@ import Synchronization
 /// answer, costs the clients that authenticate and nobody else.
 public final class CredentialsPool: Sendable {
     private let work: Work
-    private let threads: Mutex<[NamedThread]>
+    private let threads: Locked<[NamedThread]>
 
     /// Starts `count` threads. `maximumWaiting`: how many credentials may wait for one of them;
     /// `patience`: how long.
@@ -17,7 +17,7 @@ public final class CredentialsPool: Sendable {
     ) throws(ThreadError) {
         let work = Work(backend: backend, maximumWaiting: maximumWaiting, patience: patience)
         self.work = work
-        threads = Mutex([])
+        threads = Locked([])
         do throws(ThreadError) {
             for index in 0..<max(count, 1) {
                 let thread = try NamedThread("elemta-auth-\(index)") { work.run() }

@@ -1,6 +1,5 @@
 import ElemtaThreads
 import Glibc
-import Synchronization
 
 /// What an operator should know about the directory.
 public enum LDAPEvent: Sendable, Equatable {
@@ -20,7 +19,7 @@ public final class LDAPDirectory: AuthenticationBackend {
     private let settings: LDAPSettings
     private let report: @Sendable (LDAPEvent) -> Void
     private let watchdog: Watchdog
-    private let state = Mutex(State())
+    private let state = Locked(State())
 
     private struct State {
         var searchers: [LDAPConnection] = []

@@ -1,6 +1,5 @@
 import ElemtaThreads
 import Glibc
-import Synchronization
 
 /// The socket under a connection of libldap's, so that a call can be ended from outside.
 final class LDAPSocket: Sendable {
@@ -10,7 +9,7 @@ final class LDAPSocket: Sendable {
         var isCut = false
     }
 
-    private let state = Mutex(State())
+    private let state = Locked(State())
 
     deinit { closed() }
 
@@ -57,7 +56,7 @@ final class Watchdog: Sendable {
         var isStopped = false
     }
 
-    private let state = Mutex(State())
+    private let state = Locked(State())
     /// The elements say nothing: there is an alarm where there was none.
     private let wakeUps = Inbox<Void>()
     /// The same for every call, so that what is new is never the first to ring.

@@ -1,4 +1,4 @@
-import Synchronization
+import ElemtaThreads
 
 /// What happened to a users file while it was in use.
 public enum UsersFileEvent: Sendable {
@@ -12,7 +12,7 @@ public enum UsersFileEvent: Sendable {
 public final class UsersFile: AuthenticationBackend {
     public let path: String
     private let report: @Sendable (UsersFileEvent) -> Void
-    private let state: Mutex<State>
+    private let state: Locked<State>
 
     private struct State {
         var users: Users
@@ -30,7 +30,7 @@ public final class UsersFile: AuthenticationBackend {
         self.path = path
         self.report = report
         let (users, stamp) = try Users.readStamped(path)
-        state = Mutex(State(users: users, stamp: stamp))
+        state = Locked(State(users: users, stamp: stamp))
     }
 
     /// The users as they are known now.

@@ -19,7 +19,9 @@ struct CheckCommand: ParsableCommand {
         print("configuration  \(loaded.source)")
         print("hostname       \(configuration.hostname)")
         for listener in configuration.listeners { print("listen         \(listener.address)") }
-        try checkCertificates(configuration.tls)
+        let areRight = [
+            checkCertificates(configuration.tls), checkLogins(configuration.auth),
+        ]
         print("queue          \(configuration.queueDir)")
         let domains = configuration.localDomains.map(\.description).joined(separator: ", ")
         print("local domains  \(domains.isEmpty ? "none" : domains)")
@@ -29,19 +31,22 @@ struct CheckCommand: ParsableCommand {
         }
         let fallback = configuration.delivery.relayHost.map { "relay host \($0)" } ?? "mx"
         print("everything else -> \(fallback)")
+        guard !areRight.contains(false) else { throw ExitStatus.configuration.code }
         print("ok")
     }
 
-    /// Loads them as the server does.
-    private func checkCertificates(_ tls: Configuration.TLS) throws {
-        guard tls.enabled else { return }
-        let silent = Logger(label: "check") { _ in SwiftLogNoOpLogHandler() }
+    /// What the server would log goes to nobody.
+    private var silent: Logger { Logger(label: "check") { _ in SwiftLogNoOpLogHandler() } }
+
+    /// Loads them as the server does; false when one is wrong.
+    private func checkCertificates(_ tls: Configuration.TLS) -> Bool {
+        guard tls.enabled else { return true }
         let certificates: [TLSServerCertificate]
         do throws(CertificatesError) {
             certificates = try Certificates(tls, log: silent).certificates
         } catch {
             for cause in error.causes { complain("\(cause)") }
-            throw ExitStatus.configuration.code
+            return false
         }
         for certificate in certificates {
             let file = certificate.files.certificateFile
@@ -52,5 +57,22 @@ struct CheckCommand: ParsableCommand {
             case .notYetValid(let time): complain("warning: \(file) is not valid until \(time)")
             }
         }
+        return true
+    }
+
+    /// Reads the users, or the directory's settings, as the server does; false when they are wrong.
+    /// The directory itself isn't asked.
+    private func checkLogins(_ auth: Configuration.Auth) -> Bool {
+        guard auth.enabled else { return true }
+        let source: LoginsSource
+        do throws(LoginsError) {
+            source = try LoginsSource(auth, log: silent)
+        } catch {
+            for problem in error.problems { complain(problem) }
+            return false
+        }
+        print("users          \(source.summary)")
+        for warning in source.warnings { complain("warning: \(warning)") }
+        return true
     }
 }

@@ -39,6 +39,7 @@ final class Logins {
     init(_ auth: Configuration.Auth, log: Logger) throws(LoginsError) {
         self.log = log
         source = try LoginsSource(auth, log: log)
+        LoginsLog.write(warnings: source.warnings, to: log)
         limits = GuessingLimits(
             maximumFailures: auth.maxFailures, failureWindow: .seconds(auth.failureWindow))
     }

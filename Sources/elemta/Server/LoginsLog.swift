@@ -7,7 +7,7 @@ enum LoginsLog {
         switch event {
         case .reloaded(let count, let warnings):
             log.notice("users_reloaded", metadata: ["users": "\(count)"])
-            write(warnings, to: log)
+            write(warnings: warnings.map(\.description), to: log)
         case .refused(let errors):
             for problem in errors.problems {
                 log.error("users_not_reloaded", metadata: ["error": "\(problem)"])
@@ -15,9 +15,9 @@ enum LoginsLog {
         }
     }
 
-    static func write(_ warnings: [UsersFileProblem], to log: Logger) {
+    static func write(warnings: [String], to log: Logger) {
         for warning in warnings {
-            log.warning("users_warning", metadata: ["warning": "\(warning)"])
+            log.warning("auth_warning", metadata: ["warning": "\(warning)"])
         }
     }
 

@@ -64,3 +64,9 @@ extension SecretSource {
         return Secret(text)
     }
 }
+
+/// False, too, for what can't be looked at.
+func isReadByEverybody(_ path: String) -> Bool {
+    var status = stat()
+    return unsafe stat(path, &status) == 0 && status.st_mode & S_IROTH != 0
+}

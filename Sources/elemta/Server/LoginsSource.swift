@@ -1,7 +1,8 @@
 import ElemtaAuthentication
 import ElemtaConfiguration
+import ElemtaSMTP
+import ElemtaThreads
 import Logging
-import Synchronization
 
 /// Why nobody could log in with this configuration. Names file, place and user, never a secret.
 enum LoginsError: Error, CustomStringConvertible {
@@ -12,28 +13,31 @@ enum LoginsError: Error, CustomStringConvertible {
     /// `auth.ldap`.
     case directory(LDAPSettingsError)
 
-    var description: String {
+    /// One line a problem.
+    var description: String { problems.joined(separator: "\n") }
+
+    /// Never empty.
+    var problems: [String] {
         switch self {
-        case .users(let errors): "\(errors)"
-        case .bindPassword(let error): "auth.ldap.bind_password_file: \(error)"
-        case .directory(let error): "\(error)"
+        case .users(let errors): errors.problems.map(\.description)
+        case .bindPassword(let error): ["auth.ldap.bind_password_file: \(error)"]
+        case .directory(let error): ["\(error)"]
         }
     }
 }
 
 /// The back end that `auth.backend` names, and how it is read again. Any thread.
 enum LoginsSource {
-    case file(UsersFile, Logger)
+    case file(UsersFile)
     case directory(Directory)
 
-    /// Reads the users file, or checks the directory's settings; warnings go to the log.
+    /// Reads the users file, or checks the directory's settings without asking it. What becomes of
+    /// either later goes to the log.
     init(_ auth: Configuration.Auth, log: Logger) throws(LoginsError) {
         switch auth.backend {
         case .file:
             do throws(UsersFileErrors) {
-                let file = try UsersFile(auth.filePath) { LoginsLog.write($0, to: log) }
-                LoginsLog.write(file.users.warnings, to: log)
-                self = .file(file, log)
+                self = .file(try UsersFile(auth.filePath) { LoginsLog.write($0, to: log) })
             } catch {
                 throw .users(error)
             }
@@ -43,15 +47,31 @@ enum LoginsSource {
 
     var backend: any AuthenticationBackend {
         switch self {
-        case .file(let file, _): file
+        case .file(let file): file
         case .directory(let directory): directory
+        }
+    }
+
+    /// For an operator: where the users are and, where that is known, how many.
+    var summary: String {
+        switch self {
+        case .file(let file): "\(file.path), \(file.users.count) users"
+        case .directory(let directory): directory.configuration.url
+        }
+    }
+
+    /// What is allowed and still looks like a mistake, a sentence each.
+    var warnings: [String] {
+        switch self {
+        case .file(let file): file.users.warnings.map(\.description)
+        case .directory(let directory): directory.warnings
         }
     }
 
     /// Nil when the user isn't known here, or may send as anybody.
     func allowedSenders(of user: String) -> AllowedSenders? {
         switch self {
-        case .file(let file, _): file.users.allowedSenders(of: user)
+        case .file(let file): file.users.allowedSenders(of: user)
         case .directory: nil
         }
     }
@@ -59,7 +79,7 @@ enum LoginsSource {
     /// Blocks while it reads.
     func reload() {
         switch self {
-        case .file(let file, _): file.reload()
+        case .file(let file): file.reload()
         case .directory(let directory): directory.reload()
         }
     }
@@ -67,7 +87,7 @@ enum LoginsSource {
     /// Blocks while it reads.
     func reloadIfChanged() {
         switch self {
-        case .file(let file, _): file.reloadIfChanged()
+        case .file(let file): file.reloadIfChanged()
         case .directory: break
         }
     }
@@ -84,14 +104,29 @@ enum LoginsSource {
 extension LoginsSource {
     /// The directory of `auth.ldap`, whose password and authorities can be read again.
     final class Directory: AuthenticationBackend {
-        private let configuration: Configuration.LDAP
+        let configuration: Configuration.LDAP
         private let log: Logger
-        private let current: Mutex<LDAPDirectory>
+        private let current: Locked<LDAPDirectory>
 
         init(_ configuration: Configuration.LDAP, log: Logger) throws(LoginsError) {
             self.configuration = configuration
             self.log = log
-            current = Mutex(try Self.open(configuration, log))
+            current = Locked(try Self.open(configuration, log))
+        }
+
+        /// What is allowed and still looks like a mistake.
+        var warnings: [String] {
+            var warnings: [String] = []
+            if configuration.isReadOnItsWay {
+                warnings.append(
+                    "auth.ldap.url: \(configuration.url): passwords cross the network readable; "
+                        + "set auth.ldap.starttls, or use ldaps://")
+            }
+            if case .file(let path) = configuration.bindPassword, isReadByEverybody(path) {
+                warnings.append(
+                    "\(path): is readable by every user of the system; allowed to fewer: chmod 640")
+            }
+            return warnings
         }
 
         func verify(_ credentials: Credentials) -> AuthenticationResult {
@@ -128,6 +163,23 @@ extension LoginsSource {
                 throw .directory(error)
             }
         }
+    }
+}
+
+extension Configuration.LDAP {
+    /// Whether passwords go to another machine in clear.
+    fileprivate var isReadOnItsWay: Bool {
+        !starttls
+            && url.split(separator: " ").contains { url in
+                guard url.lowercased().hasPrefix("ldap://") else { return false }
+                let authority = url.dropFirst(7).prefix { $0 != "/" && $0 != "?" }
+                // Libldap takes no host for its own.
+                let host =
+                    authority.first == "["
+                    ? authority.dropFirst().prefix { $0 != "]" } : authority.prefix { $0 != ":" }
+                return !host.isEmpty && host.lowercased() != "localhost"
+                    && IPAddress(String(host))?.isLoopback != true
+            }
     }
 }
 
