@@ -7,8 +7,9 @@ import socket
 import tempfile
 import unittest
 
+from .certificates import Authority
 from .client import Client
-from .server import Server
+from .server import Server, merged
 from .sink import Sink
 from .tools import can_bind
 from .waiting import until
@@ -23,6 +24,10 @@ def discard_routes():
 def routes_to(sink):
     """Every domain goes to the sink."""
     return {"delivery": {"routes": [{"domain": "*", "deliver": sink.route}]}}
+
+
+def with_tls(pair):
+    return {"tls": {"enabled": True, **pair.settings}}
 
 
 class Case(unittest.TestCase):
@@ -86,19 +91,55 @@ class Case(unittest.TestCase):
         return "\n".join(tails)
 
 
+class WithCertificates:
+    """Before Case in a class's bases: `authority`, its `pair` for the server and who trusts it.
+
+    A shared server of the class has TLS by them.
+    """
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.mkdtemp(prefix="elemta-certificates-")
+        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        cls.authority = Authority(folder)
+        cls.pair = cls.authority.pair()
+        cls.trusting = cls.authority.client_context()
+        super().setUpClass()
+
+    def secured(self, client, hello="client.example.org", context=None):
+        """STARTTLS on a client, and EHLO again unless `hello` is None."""
+        client.starttls(context or self.trusting)
+        if hello:
+            self.assertReply(client.ehlo(hello), "250")
+        return client
+
+
 class SharedServerCase(Case):
-    """One server and one sink for all tests of the class; every domain is delivered to the sink."""
+    """One server and one sink for all tests of the class; every domain is delivered to the sink.
+
+    `settle` runs before the server starts and may write files in `shared_directory` and set
+    `configuration`.
+    """
 
     configuration = {}
     extensions = None
 
     @classmethod
+    def settle(cls):
+        pass
+
+    @classmethod
     def setUpClass(cls):
-        cls.shared_directory = tempfile.mkdtemp(prefix="elemta-")
+        super().setUpClass()
+        cls.shared_directory = pathlib.Path(tempfile.mkdtemp(prefix="elemta-"))
         cls.addClassCleanup(shutil.rmtree, cls.shared_directory, ignore_errors=True)
+        cls.settle()
         cls.next_hop = Sink() if cls.extensions is None else Sink(cls.extensions)
         cls.addClassCleanup(cls.next_hop.close)
-        cls.shared = Server(cls.shared_directory, {**routes_to(cls.next_hop), **cls.configuration})
+        configuration = routes_to(cls.next_hop) | cls.configuration
+        if issubclass(cls, WithCertificates):
+            configuration = merged(with_tls(cls.pair), configuration)
+        cls.shared = Server(cls.shared_directory, configuration)
         cls.shared.start()
         cls.addClassCleanup(cls.shared.stop)
 

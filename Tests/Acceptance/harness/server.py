@@ -24,11 +24,16 @@ def environment(additions=None):
 
 
 def yaml(value, indent=0):
-    """Block style for mappings and lists, JSON for what's inside them: both are YAML."""
+    """Block style for mappings and lists, JSON for what's inside them: both are YAML.
+
+    A key whose value is None is left out.
+    """
     margin = "  " * indent
     if isinstance(value, dict) and value:
         lines = []
         for key, inner in value.items():
+            if inner is None:
+                continue
             if isinstance(inner, (dict, list)) and inner:
                 lines.append(f"{margin}{key}:\n{yaml(inner, indent + 1)}")
             else:
@@ -40,12 +45,10 @@ def yaml(value, indent=0):
 
 
 def merged(base, changes):
-    """`base` with `changes` on top, mapping by mapping. None takes a key away."""
+    """`base` with `changes` on top, mapping by mapping. None takes a key away, here or later."""
     result = dict(base)
     for key, value in changes.items():
-        if value is None:
-            result.pop(key, None)
-        elif isinstance(value, dict) and isinstance(result.get(key), dict):
+        if isinstance(value, dict) and isinstance(result.get(key), dict):
             result[key] = merged(result[key], value)
         else:
             result[key] = value
