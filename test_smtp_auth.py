@@ -1,0 +1,1 @@
+Tests/Acceptance/test_smtp_auth.py
