@@ -237,9 +237,10 @@ class InsideTLS(WithUsers, WithCertificates, SharedServerCase):
             ("MAIL FROM:<a@example.org>", "250"), ("RCPT TO:<b@example.net>", "250"),
         )
 
-    def test_starttls_ends_half_an_exchange(self):
+    def test_within_an_exchange_starttls_is_a_response(self):
+        # It even is base 64; of a wrong password.
         client = self.connect(STRANGER)
-        self.assertDialogue(client, ("AUTH LOGIN", "334"), (encoded(USER), "334"), ("STARTTLS", "501 5.5.2"))
+        self.assertDialogue(client, ("AUTH LOGIN", "334"), (encoded(USER), "334"), ("STARTTLS", "535 5.7.8"))
         self.secured(client)
         self.assertReply(client.command(encoded(PASSWORD)), "500 5.5.1")
 
