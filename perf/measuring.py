@@ -1,16 +1,27 @@
-"""What the measurements share: processor time, medians, the machine in words."""
+"""What the measurements share: processor time, medians, held sessions, the machine in words."""
 
+import multiprocessing
 import os
 import pathlib
 import platform
+import resource
 import statistics
+import sys
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "Tests/Acceptance"))
+
+from harness.client import Client
 
 # A server is idle once it has used less than this share of one processor for a while.
 IDLE_SHARE = 0.01
 IDLE_WINDOW = 0.25
 # It has this long to become so, seconds.
 IDLE_DEADLINE = 120
+
+# No process holds more descriptors than this, as a limit of 20,000 is usual.
+SESSIONS_A_PROCESS = 5_000
+ADDRESSES = 200
 
 
 class ProcessorTime:
@@ -103,3 +114,71 @@ def file_system(directory):
         if (path + "/").startswith(point.rstrip("/") + "/") and len(point) >= len(best[0]):
             best = (point, kind)
     return best[1]
+
+
+def raise_descriptor_limit():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def source_address(number):
+    """Where a held session comes from: one of many addresses of 127.0.0.0/8."""
+    return f"127.1.{number % ADDRESSES // 250}.{number % 250 + 1}"
+
+
+class Holders:
+    """Client processes that hold `count` sessions until `close`.
+
+    `hold(numbers, pipe, *arguments)` runs in each: it opens a session for each number, sends how many
+    there are, and keeps them until it is sent anything.
+    """
+
+    def __init__(self, hold, count, *arguments):
+        context = multiprocessing.get_context("spawn")
+        self.processes = []
+        for first in range(0, count, SESSIONS_A_PROCESS):
+            numbers = range(first, min(first + SESSIONS_A_PROCESS, count))
+            ours, theirs = context.Pipe()
+            process = context.Process(target=hold, args=(numbers, theirs, *arguments))
+            process.start()
+            theirs.close()
+            self.processes.append((process, ours))
+
+    def until_held(self):
+        """How many sessions there are, once all are."""
+        try:
+            return sum(pipe.recv() for _, pipe in self.processes)
+        except EOFError:
+            raise SystemExit("a client process ended before it held its sessions") from None
+
+    def close(self):
+        for process, pipe in self.processes:
+            try:
+                pipe.send("end")
+            except OSError:
+                pass  # it has ended by itself
+            process.join(60)
+            process.kill()
+
+
+def probe(address, count, tls=None):
+    """The durations of `count` whole transactions, connect to QUIT, milliseconds."""
+    durations = []
+    content = b"Subject: probe\r\n\r\n" + (b"p" * 78 + b"\r\n") * 12
+    for _ in range(count):
+        began = time.perf_counter()
+        with Client(address) as client:
+            client.ehlo()
+            if tls:
+                client.starttls(tls).ehlo()
+            reply = client.message("a@example.org", ["b@example.com"], content)
+            if reply.code != 250:
+                raise SystemExit(f"the probe was answered {reply}")
+            client.command("QUIT")
+        durations.append((time.perf_counter() - began) * 1000)
+    return durations
+
+
+def shown(durations):
+    return f"p50 {percentile(durations, 0.5):.2f} ms, p99 {percentile(durations, 0.99):.2f} ms"
