@@ -52,6 +52,7 @@ import Testing
     @Test func whatCannotBeRightReachesNobody() {
         let table: [([UInt8], String)] = [
             ([], "secret"), (Array("alice".utf8), ""), ([0xFF, 0xFE], "secret"),
+            (Array("alice".utf8), "secret\0"), (Array("alice".utf8), "\0secret"),
             (Array("al\nice".utf8), "secret"), (Array("al\u{7F}ice".utf8), "secret"),
         ]
         for (user, password) in table { #expect(credentials(user, password) == nil, "\(user)") }

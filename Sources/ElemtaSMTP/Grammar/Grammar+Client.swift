@@ -22,9 +22,9 @@ extension Grammar {
         var position = start
         while position < text.count {
             guard let next = parameter(text, position + 1), let range = next.value,
-                let value = xtext(text, range, allowingUTF8: false)
-            else { return nil }
-            guard let name = clientAttributeName(text.extracting(next.keyword)),
+                let name = clientAttributeName(text.extracting(next.keyword)),
+                let value = xtext(
+                    text, range, allowingUTF8: false, decodingUTF8: name == "LOGIN"),
                 seen.insert(name).inserted, attributes.take(name, value)
             else { return nil }
             position = next.end
@@ -67,8 +67,9 @@ extension ClientAttributes {
             return Grammar.greetingName(value.span, 0)
         case "LOGIN":
             guard !isUnavailable else { return true }
-            login = String(decoding: value, as: UTF8.self)
-            return !value.isEmpty
+            // Users are named in UTF-8 (RFC 4616 2).
+            login = String(validating: value, as: UTF8.self)
+            return login?.isEmpty == false
         default:
             return false
         }

@@ -10,13 +10,15 @@ public final class SASLCredentials: @unchecked Sendable {
     private var secret: [UInt8]
     private let password: Range<Int>
 
-    /// Nil when `user` can't be anybody's name or the password is empty. An empty one must reach no
-    /// directory: an LDAP bind with it succeeds for everybody (RFC 4513 5.1.2).
+    /// Nil when `user` can't be anybody's name or the password nobody's. An empty one must reach no
+    /// directory: an LDAP bind with it succeeds for everybody (RFC 4513 5.1.2). Of one with a NUL,
+    /// which LOGIN could bring, crypt(3) would see the beginning alone.
     ///
     /// - Parameters:
     ///   - message: whose `password` is the password; all of it is overwritten in the end.
     init?(user: some Collection<UInt8>, message: consuming [UInt8], password: Range<Int>) {
         guard !user.isEmpty, !password.isEmpty, !user.contains(where: \.isControl),
+            !message[password].contains(0),
             let name = String(validating: user, as: UTF8.self)
         else {
             Self.wipe(&message)
