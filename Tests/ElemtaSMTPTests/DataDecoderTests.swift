@@ -162,6 +162,12 @@ private func decode(
         ("TLS-Required: Yes\r\nTLS-Required: N\r\nTLS-Required: N o\r\n", [], 17, 0),
         ("TLS-Required: Not\r\nTLS-Required:\r\nTLS-Required : No\r\n", [], 17, 0),
         ("TLS-Required: No x\r\n TLS-Required: No\r\n", [], 18, 0),
+        ("TLS-Required:\r\n No\r\n", .tlsNotRequired, 13, 0),
+        ("TLS-Required: \r\n\t\r\n \tno\r\n", .tlsNotRequired, 14, 0),
+        ("TLS-Required:\r\ntls-required: no\r\n", .tlsNotRequired, 16, 0),
+        ("TLS-Required:\r\nReceived: a\r\nNo\r\n", [], 13, 1),
+        ("TLS-Required:\r\n\r\n No\r\n", [], 13, 0),
+        ("TLS-Required:\r\nNo\r\n No\r\n", [], 13, 0),
         ("\r\nTLS-Required: No\r\n", [], 16, 0),
         ("TLS-Required: No\0\r\n", .nul, 17, 0),
     ]

@@ -13,6 +13,8 @@ struct ContentScan {
         case matching(FieldName, matched: UInt8)
         /// Behind `TLS-Required:`; `matched` octets of `No` have come, blanks aside.
         case tlsRequired(matched: UInt8)
+        /// At the beginning of a line, with nothing but blanks behind `TLS-Required:` so far.
+        case tlsRequiredFolded
         /// In a line that is neither of the two, or behind what matters in it.
         case withinLine
         /// The empty line has come.
@@ -45,7 +47,7 @@ struct ContentScan {
     mutating func text(_ input: Span<UInt8>, from start: Int, to end: Int) -> Int {
         switch header {
         case .withinLine, .over: break
-        case .lineStart, .matching, .tlsRequired: matchField(input, start, end)
+        case .lineStart, .matching, .tlsRequired, .tlsRequiredFolded: matchField(input, start, end)
         }
         var seen: UInt8 = 0
         let position = input.plainRun(from: start, to: end, &seen)
@@ -67,6 +69,8 @@ struct ContentScan {
         switch header {
         case .over: break
         case .lineStart, .matching, .withinLine: header = lineLength == 0 ? .over : .lineStart
+        case .tlsRequiredFolded: header = lineLength == 0 ? .over : .tlsRequiredFolded
+        case .tlsRequired(0): header = .tlsRequiredFolded
         case .tlsRequired(let matched):
             if matched == 2 { summary.traits.insert(.tlsNotRequired) }
             header = .lineStart
@@ -131,7 +135,7 @@ struct ContentScan {
 
     private mutating func leaveFieldName() {
         switch header {
-        case .lineStart, .matching, .tlsRequired: header = .withinLine
+        case .lineStart, .matching, .tlsRequired, .tlsRequiredFolded: header = .withinLine
         case .withinLine, .over: break
         }
     }
@@ -151,9 +155,13 @@ struct ContentScan {
 
     private mutating func header(after octet: UInt8) -> Header {
         switch header {
-        case .lineStart where octet == UInt8(ascii: "r"):
+        case .tlsRequiredFolded where octet == .space || octet == .tab:
+            return .tlsRequired(matched: 0)
+        case .lineStart where octet == UInt8(ascii: "r"),
+            .tlsRequiredFolded where octet == UInt8(ascii: "r"):
             return .matching(.received, matched: 1)
-        case .lineStart where octet == UInt8(ascii: "t"):
+        case .lineStart where octet == UInt8(ascii: "t"),
+            .tlsRequiredFolded where octet == UInt8(ascii: "t"):
             return .matching(.tlsRequired, matched: 1)
         case .matching(let name, let matched) where octet == name.octets[Int(matched)]:
             if Int(matched) + 1 < name.octets.count {
@@ -168,7 +176,8 @@ struct ContentScan {
         case .tlsRequired(0) where octet == UInt8(ascii: "n"): return .tlsRequired(matched: 1)
         case .tlsRequired(1) where octet == UInt8(ascii: "o"): return .tlsRequired(matched: 2)
         case .over: return .over
-        case .lineStart, .matching, .tlsRequired, .withinLine: return .withinLine
+        case .lineStart, .matching, .tlsRequired, .tlsRequiredFolded, .withinLine:
+            return .withinLine
         }
     }
 
