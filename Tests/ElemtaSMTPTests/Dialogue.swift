@@ -69,7 +69,7 @@ struct Dialogue: CustomStringConvertible {
         }
     }
 
-    private static func unescaped(_ text: String, _ line: String) throws(Malformed) -> [UInt8] {
+    static func unescaped(_ text: String, _ line: String) throws(Malformed) -> [UInt8] {
         var octets: [UInt8] = []
         var rest = Array(text.utf8)[...]
         while let octet = rest.popFirst() {

@@ -75,9 +75,18 @@ struct SessionDriver: ~Copyable {
     private var input: [UInt8] = []
     private var start = 0
     private var content: [UInt8] = []
+    private var owed = Owed.nothing
+    private var answersLate = false
     private(set) var transcript = Transcript()
     /// Contracts that the session has broken.
     private(set) var violations: [String] = []
+
+    /// What the session waits for.
+    private enum Owed {
+        case nothing
+        case answer(Question)
+        case endOfDelay
+    }
 
     init(
         parameters: ServerParameters, policy: Policy = Policy(), segmentLength: Int = .max,
@@ -168,17 +177,40 @@ struct SessionDriver: ~Copyable {
             case .delay(let seconds):
                 if session.expectation != .answer { violations.append("delayed, not waiting") }
                 transcript.delays.append(seconds)
-                next = session.delayEnded()
+                owed = .endOfDelay
             case .startTLS(let reply): next = startTLS(reply)
             case .debug(let view): send(session.debugReply(view, sessionID: "00d88aa8-90bf"))
-            case .ask(let question): next = answer(question)
+            case .ask(let question):
+                if session.expectation != .answer { violations.append("asked, but not waiting") }
+                owed = .answer(question)
             case .abandonContent: content = []
             case .refuseContent(let reply):
                 content = []
                 send(reply)
                 if session.isInTransaction { violations.append("refused, but not over") }
             }
+            if next == nil, !answersLate { next = giveWhatIsOwed() }
         }
+    }
+
+    private mutating func giveWhatIsOwed() -> Action? {
+        let given = owed
+        owed = .nothing
+        switch given {
+        case .nothing: return nil
+        case .answer(let question): return answer(question)
+        case .endOfDelay: return session.delayEnded()
+        }
+    }
+
+    /// From now on questions stay open, and delays last, until `answerLate`.
+    mutating func answerFromNowOnLate() { answersLate = true }
+
+    /// Gives what is owed; what comes of it isn't late.
+    mutating func answerLate() {
+        answersLate = false
+        if let action = giveWhatIsOwed() { perform(action) }
+        feed([])
     }
 
     private mutating func startTLS(_ reply: Reply) -> Action? {
@@ -197,7 +229,6 @@ struct SessionDriver: ~Copyable {
     }
 
     private mutating func answer(_ question: Question) -> Action {
-        if session.expectation != .answer { violations.append("asked, but not waiting") }
         switch question {
         case .sender(let path, _):
             return session.resume(with: verdict(Policy.refusal(of: path.mailbox?.domain)))
@@ -265,17 +296,19 @@ struct SessionDriver: ~Copyable {
     /// `Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF`,
     /// RFC 5321 4.2, in lines of at most 512 octets.
     static func isWellFormed(_ reply: Reply) -> Bool {
-        var lines = reply.octets.split(
-            separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-        guard lines.popLast()?.isEmpty == true, !lines.isEmpty else { return false }
-        let code = Array("\(reply.code)".utf8)
-        for (index, line) in lines.enumerated() {
-            let separator = UInt8(ascii: index == lines.count - 1 ? " " : "-")
-            guard line.count < 512, line.last == UInt8(ascii: "\r"), line.starts(with: code),
-                line.dropFirst(3).first == separator,
-                line.dropLast().allSatisfy({ (32...126).contains($0) })
+        guard (200...599).contains(reply.code) else { return false }
+        let octets = reply.octets
+        let code = [UInt8(reply.code / 100), UInt8(reply.code / 10 % 10), UInt8(reply.code % 10)]
+        var start = 0
+        while let lineFeed = octets[start...].firstIndex(of: 10) {
+            let isLast = lineFeed == octets.count - 1
+            guard (5...511).contains(lineFeed - start), octets[lineFeed - 1] == 13,
+                octets[start + 3] == UInt8(ascii: isLast ? " " : "-"),
+                octets[start..<(start + 3)].elementsEqual(code.lazy.map { $0 + 48 }),
+                octets[start..<(lineFeed - 1)].allSatisfy({ (32...126).contains($0) })
             else { return false }
+            start = lineFeed + 1
         }
-        return (200...599).contains(reply.code)
+        return start > 0 && start == octets.count
     }
 }
