@@ -26,13 +26,21 @@ struct CheckCommand: ParsableCommand {
         let domains = configuration.localDomains.map(\.description).joined(separator: ", ")
         print("local domains  \(domains.isEmpty ? "none" : domains)")
         print("may relay      \(relays.description.isEmpty ? "nobody" : relays.description)")
+        printDelivery(configuration)
+        guard !areRight.contains(false) else { throw ExitStatus.configuration.code }
+        print("ok")
+    }
+
+    private func printDelivery(_ configuration: Configuration) {
+        guard !configuration.devMode else {
+            print("delivery       none: dev mode keeps messages in memory")
+            return
+        }
         for route in configuration.delivery.routes {
             print("route          \(route.domain) -> \(route.deliver)")
         }
         let fallback = configuration.delivery.relayHost.map { "relay host \($0)" } ?? "mx"
         print("everything else -> \(fallback)")
-        guard !areRight.contains(false) else { throw ExitStatus.configuration.code }
-        print("ok")
     }
 
     /// What the server would log goes to nobody.
