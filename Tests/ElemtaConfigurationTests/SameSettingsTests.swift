@@ -294,7 +294,7 @@ struct SameSettingsTests {
         #expect(development.warnings.isEmpty)
         #expect(
             development.configuration.listeners.map(\.address.description) == ["127.0.0.1:2525"])
-        #expect(development.configuration.delivery.routes.map(\.deliver) == [.discard])
+        #expect(development.configuration.devMode)
     }
 
     @Test("what the sample files say is the default, but for the log and the relays")
