@@ -47,7 +47,7 @@ extension Server {
     func verified(_ result: Logins.Result, for session: ConnectionID) {
         // Counted also when the client has gone: else a guesser would hang up on every answer.
         guard let outcome = logins?.concluded(result) else { return }
-        sessions[session]?.verified(outcome)
+        sessions[session]?.verified(outcome, received: result.received)
     }
 
     /// Says at start where passwords can be read on their way.

@@ -170,15 +170,16 @@ final class Session: ConnectionDelegate {
         }
     }
 
-    /// Does what the machine says, at once or, for `.delay`, when its time has come.
-    func perform(_ action: Action) {
+    /// Does what the machine says, at once or, for `.delay`, when its time has come: so long after
+    /// `start`, or from now on.
+    func perform(_ action: Action, delayedFrom start: MonotonicTime? = nil) {
         switch action {
         case .none: break
         case .reply(let reply): send(reply)
         case .close(let reply):
             if let reply { send(reply) }
             finish()
-        case .delay(let seconds): wait(seconds)
+        case .delay(let seconds): wait(until: (start ?? .now) + .seconds(seconds))
         case .startTLS(let reply): startTLS(after: reply)
         case .debug(let view): send(machine.debugReply(view, sessionID: "\(id)"))
         case .ask(let question): perform(answer(question))
@@ -191,8 +192,8 @@ final class Session: ConnectionDelegate {
         }
     }
 
-    private func wait(_ seconds: Int) {
-        delay = server.loop.after(.seconds(seconds)) { [weak self] in self?.delayEnded() }
+    private func wait(until end: MonotonicTime) {
+        delay = server.loop.after(max(end - .now, .zero)) { [weak self] in self?.delayEnded() }
     }
 
     private func delayEnded() {
@@ -223,9 +224,9 @@ final class Session: ConnectionDelegate {
         }
     }
 
-    /// What became of the credentials that the session asked about.
-    func verified(_ outcome: AuthenticationOutcome) {
-        perform(machine.resume(with: outcome))
+    /// What became of the credentials that came at `received`.
+    func verified(_ outcome: AuthenticationOutcome, received: MonotonicTime) {
+        perform(machine.resume(with: outcome), delayedFrom: received)
         serve()
     }
 
