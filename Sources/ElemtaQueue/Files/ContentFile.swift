@@ -1,12 +1,28 @@
 import Glibc
+import Synchronization
 
 /// A content file that is whole and synced: what `ContentFileWriter.finish` returns and a
-/// submission takes over. Whoever drops it without submitting it calls `discard`.
-public struct FinishedContentFile: Hashable, Sendable {
+/// submission hands to the spool. Dropped before that it is removed: the client went while its
+/// content was being synced, and nobody was told 250.
+public final class FinishedContentFile: Sendable {
     public let id: MessageID
     /// Octets of content.
     public let octetCount: UInt64
     let path: String
+    private let isHandedOver = Atomic(false)
+
+    init(id: MessageID, octetCount: UInt64, path: String) {
+        self.id = id
+        self.octetCount = octetCount
+        self.path = path
+    }
+
+    deinit {
+        if !isHandedOver.load(ordering: .relaxed) { discard() }
+    }
+
+    /// The spool has it: before a commit can refer to it.
+    func handOver() { isHandedOver.store(true, ordering: .relaxed) }
 
     /// Removes the file of a message that was not accepted after all.
     public func discard() { try? FileSystem.remove(path) }
@@ -28,8 +44,9 @@ public struct StoredContentFile: Hashable, Sendable {
 /// id, which are random.
 enum ContentFileLayout {
     static let endCount = RecordHeader.count + 16
-    /// The checksum is chained over blocks of this many octets.
-    static let blockCount = 1 << 16
+    /// The checksum is chained over blocks of this many octets. A writer holds up to one of them, for
+    /// every message that arrives: small ones keep thousands of those small.
+    static let blockCount = 1 << 13
 
     static func directory(_ queue: String, _ id: MessageID) -> String {
         "\(queue)/content/\(id.description.suffix(2))"

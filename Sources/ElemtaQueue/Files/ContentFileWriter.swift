@@ -7,6 +7,9 @@ import Synchronization
 /// error the file is gone and only `abort` does anything. A writer that is dropped unfinished
 /// removes its file.
 public final class ContentFileWriter: Sendable {
+    /// Octets of a block: a writer holds fewer than that in memory.
+    public static var blockCount: Int { ContentFileLayout.blockCount }
+
     private let state: Mutex<State>
     private let queue: String
     private let envelope: Envelope
@@ -48,7 +51,7 @@ public final class ContentFileWriter: Sendable {
         }
     }
 
-    /// Appends content. Octets gather to blocks of 64 KiB before they are written.
+    /// Appends content. Octets gather to blocks of 8 KiB before they are written.
     ///
     /// - Throws: `.full` or `.storage`; answer 452 4.3.1 at the end of data.
     public func append(_ octets: Span<UInt8>) throws(SpoolError) {

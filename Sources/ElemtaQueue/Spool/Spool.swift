@@ -111,6 +111,7 @@ public final class Spool: Sendable {
     /// Takes a message. Its acknowledgement comes with the commit it is part of; after `stop` it is
     /// `.stopped`, at once and on the calling thread.
     public func accept(_ submission: Submission) {
+        if case .file(let file) = submission.content { file.handOver() }
         guard !inbox.post(.submission(submission)) else { return }
         if case .file(let file) = submission.content { file.discard() }
         let answer = Acknowledgement(token: submission.token, result: .failure(.stopped))
