@@ -93,7 +93,10 @@ extension ServerSession {
         switch takePhase() {
         case .transaction(let transaction):
             guard !transaction.recipients.isEmpty else {
-                return skip(chunk.size, .needsRecipient, then: .transaction(transaction))
+                // A recipient accepted now would get the message without its first chunk.
+                let next: AfterChunk =
+                    chunk.isLast ? .transaction(transaction) : .refusedChunks(.needsRecipient)
+                return skip(chunk.size, .needsRecipient, then: next)
             }
             guard chunk.size <= parameters.maximumMessageSize else {
                 return refuse(chunk, .messageTooLarge)

@@ -23,6 +23,9 @@ extension ServerSession {
         }
     }
 
+    /// The server stops now, in the middle of whatever it is (RFC 5321 3.8).
+    public mutating func cutOff() -> Action { end(.shuttingDown) }
+
     /// In the middle of a handshake a reply would be noise.
     private mutating func end(_ reply: Reply) -> Action {
         switch phase {
