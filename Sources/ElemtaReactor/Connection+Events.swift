@@ -47,7 +47,7 @@ extension Connection {
     private func readMoreIfLikely() {
         // Under TLS the input isn't what the socket has.
         guard case .sending = peer, security == nil, inputCount >= Self.singleRead else { return }
-        _ = stream?.readMore(atMost: Self.inputLimit - inputCount)
+        _ = stream?.readMore(atMost: inputLimit - inputCount)
     }
 
     private func afterReadable() {
@@ -59,7 +59,7 @@ extension Connection {
         if isEndHeld {
             peer = .endTold
             tell(.closedByPeer)
-        } else if inputCount >= Self.inputLimit {
+        } else if inputCount >= inputLimit {
             reading = .full
             stream?.disableReading()
         }
@@ -67,13 +67,13 @@ extension Connection {
 
     /// After a body has looked at the input: it may have made room.
     func readAgainUnlessFull() {
-        guard case .full = reading, inputCount < Self.inputLimit else { return }
+        guard case .full = reading, inputCount < inputLimit else { return }
         startReading()
     }
 
     /// Lets libevent read, unless the input is full or the peer has ended.
     func startReading() {
-        let isFull = inputCount >= Self.inputLimit
+        let isFull = inputCount >= inputLimit
         switch phase {
         case .connecting, .open: reading = isFull ? .full : .on
         case .flushing, .lingering, .closed: reading = .on
@@ -209,7 +209,7 @@ extension Connection {
     /// to be read after a write has failed, and is worth more than `EPIPE`.
     private func readLastWords() {
         guard case .open = phase, case .on = reading, case .sending = peer else { return }
-        let count = stream?.readMore(atMost: Self.inputLimit - inputCount) ?? 0
+        let count = stream?.readMore(atMost: inputLimit - inputCount) ?? 0
         if count > 0 { tell(.readable) }
     }
 

@@ -13,6 +13,13 @@ import Glibc
         didSet { stream?.setWriteLowWater(unsentLimit) }
     }
 
+    /// Octets that may wait in the input before the socket isn't read any more. One turn reads up
+    /// to this much; a client whose octets nobody takes costs at most this and 4 KiB. At least as
+    /// much as the owner ever needs to see in one piece.
+    public var inputLimit: Int = Connection.defaultInputLimit {
+        didSet { if inputLimit > oldValue { readAgainUnlessFull() } }
+    }
+
     weak var delegate: (any ConnectionDelegate)?
     /// Freed when the connection is closed.
     var stream: BufferEvent?
@@ -59,9 +66,8 @@ import Glibc
         case stalled(Int)
     }
 
-    /// Octets that may wait in the input before the socket isn't read any more. One turn reads up
-    /// to this much; a client whose octets nobody takes costs at most this and 4 KiB.
-    public static let inputLimit = 64 * 1024
+    /// What ``inputLimit`` is at first.
+    public static let defaultInputLimit = 64 * 1024
     /// libevent reads 4,096 octets at a time: so many mean that more may wait.
     static let singleRead = 4096
     /// One turn sends at most so many octets of one connection.

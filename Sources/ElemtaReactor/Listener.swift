@@ -28,6 +28,9 @@ public final class Listener {
     }
 
     private static let acceptsPerTurn = 64
+    /// What the kernel keeps of replies that a client doesn't read, octets (it doubles this). By
+    /// itself it would go to 4 MiB a connection, which somebody with many could ask of us.
+    private static let sendBuffer: Int32 = 64 * 1024
     private static let waitForDescriptors = Duration.milliseconds(100)
 
     /// Binds and listens; connections are accepted from the loop's next turn on.
@@ -46,6 +49,8 @@ public final class Listener {
             file = FileIdentity(at: path)
         } else {
             Socket.set(SOL_SOCKET, SO_REUSEADDR, on: descriptor.number)
+            // Accepted sockets inherit it.
+            Socket.set(SOL_SOCKET, SO_SNDBUF, to: Self.sendBuffer, on: descriptor.number)
             if address.family == AF_INET6 {
                 Socket.set(Int32(IPPROTO_IPV6), IPV6_V6ONLY, on: descriptor.number)
             }

@@ -12,8 +12,10 @@ enum Socket {
 
     /// One integer option. Failures are the caller's to judge: most options are a preference.
     @discardableResult
-    static func set(_ level: Int32, _ option: Int32, on descriptor: Int32) -> Int32 {
-        var value: Int32 = 1
+    static func set(
+        _ level: Int32, _ option: Int32, to value: Int32 = 1, on descriptor: Int32
+    ) -> Int32 {
+        var value = value
         // Safe because `value` has the size that is told.
         return unsafe setsockopt(
             descriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size))

@@ -126,7 +126,7 @@ import Testing
             peer.send(octets)
             peer.endOutput()
         }
-        let limit = Connection.inputLimit
+        let limit = Connection.defaultInputLimit
         recorder.then = { connection, _ in
             if connection.withInput({ $0.count }) >= limit { test.loop.stop() }
         }

@@ -92,7 +92,7 @@ import Testing
         server.recorder.takesInput = false
         let (connection, peer) = try server.accept()
         let octets = (0..<1_000_000).map { UInt8(truncatingIfNeeded: $0 / 7) }
-        let limit = Connection.inputLimit
+        let limit = Connection.defaultInputLimit
         var look: LoopTimer?
         server.recorder.then = { connection, _ in
             guard connection.withInput({ $0.count }) >= limit else { return }

@@ -25,7 +25,13 @@ final class LogWriter: Sendable {
     /// Lines that may wait; about 10 MB of them at worst.
     private static let capacity = 20_000
 
+    /// What a reader of standard output that has stopped gets at the end, before its lines are lost
+    /// and the process ends all the same.
+    private static let farewell = Duration.seconds(2)
+
     private let inbox = Inbox<Order>()
+    /// Closed when the thread has written its last line.
+    private let finished = Inbox<Never>()
     private let waiting = Atomic<Int>(0)
     private let dropped = Atomic<Int>(0)
     private let thread = Mutex<NamedThread?>(nil)
@@ -57,15 +63,21 @@ final class LogWriter: Sendable {
         inbox.post(.reopen)
     }
 
-    /// Writes what waits and ends the thread.
+    /// Writes what waits and ends the thread, unless nobody takes what it writes.
     func stop() {
         inbox.close()
-        thread.withLock { $0.take() }?.join()
+        guard let thread = thread.withLock({ $0.take() }),
+            case .closed = finished.take(within: Self.farewell)
+        else { return }
+        thread.join()
     }
 
     private func run(file initial: LogFile) {
         var file = initial
-        defer { file.close() }
+        defer {
+            file.close()
+            finished.close()
+        }
         while case .elements(let orders) = inbox.take() {
             var text: [UInt8] = []
             var lines = 0

@@ -44,6 +44,8 @@ final class IncomingContent {
     private let completed: @Sendable (SpillResult) -> Void
     private var waiting: ByteChain
     private var place = Place.memory
+    /// Octets given to the file.
+    private var filedCount = 0
 
     /// `completed` is called on a pool thread after each piece that went to the file; pass what it
     /// says to `took(_:)`.
@@ -56,10 +58,11 @@ final class IncomingContent {
         waiting = ByteChain()
     }
 
-    /// Octets in memory, here and on their way to the file.
+    /// Octets in memory: here, on their way to the file, and in its last block.
     var memoryCount: Int {
         switch place {
-        case .memory, .file, .gone: waiting.count
+        case .memory, .gone: waiting.count
+        case .file: waiting.count + filedCount % ContentFileWriter.blockCount
         case .writing(_, let count), .completing(_, let count): waiting.count + count
         }
     }
@@ -94,12 +97,14 @@ final class IncomingContent {
     }
 
     private func spillIfLong(threshold: Int, isMemoryShort: Bool, _ make: () -> SpillFile) {
+        // Less than a block would only move from here to the writer.
+        let threshold = isMemoryShort ? min(threshold, ContentFileWriter.blockCount) : threshold
         switch place {
         case .memory:
-            guard waiting.count > (isMemoryShort ? 0 : threshold) else { return }
+            guard waiting.count > threshold else { return }
             write(to: make())
         case .file(let file):
-            guard waiting.count >= (isMemoryShort ? 1 : threshold) else { return }
+            guard waiting.count >= max(threshold, 1) else { return }
             write(to: file)
         case .writing, .completing, .gone:
             return
@@ -146,6 +151,7 @@ final class IncomingContent {
     private func write(to file: SpillFile) {
         let piece = MessageContent(takeWaiting())
         place = .writing(file, count: piece.octetCount)
+        filedCount += piece.octetCount
         file.write(piece, completed: completed)
     }
 

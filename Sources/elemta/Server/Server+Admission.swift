@@ -98,6 +98,16 @@ extension Server {
         stopIfDrained()
     }
 
+    /// A slow session had to go, as memory was short.
+    func yielded(_ session: Session) {
+        log.info(
+            "session_cut_off",
+            metadata: [
+                "client": "\(session.client)", "session": "\(session.id)",
+                "reason": "memory is short",
+            ])
+    }
+
     func refused(_ session: Session, because reason: String) {
         refused(session.client, because: reason)
     }

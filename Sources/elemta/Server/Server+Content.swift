@@ -17,8 +17,7 @@ extension Server {
 
     /// RCPT: relaying, and room for a longer envelope.
     func verdict(on recipient: ForwardPath, of session: Session) -> Verdict {
-        let mayRelay = session.rights.mayRelay || session.machine.user != nil
-        guard policy.accepts(recipient, mayRelay: mayRelay) else {
+        guard policy.accepts(recipient, mayRelay: mayRelay(session)) else {
             return .refuse(.relayingDenied)
         }
         return budget.isExhausted ? .refuse(.insufficientStorage) : .accept
@@ -53,18 +52,26 @@ extension Server {
     }
 
     /// `<Postmaster>` without a domain (RFC 5321 4.5.1) is somebody from here on.
-    func addressed(_ transaction: MailTransaction) -> MailTransaction {
+    ///
+    /// A stranger hears nothing more of it where that somebody isn't local: mail to our postmaster
+    /// must not become reports to whomever the reverse-path names.
+    func addressed(_ transaction: MailTransaction, from session: Session) -> MailTransaction {
         guard transaction.recipients.contains(where: { $0.path == .postmaster }),
             let postmaster
         else { return transaction }
+        let isKnown = mayRelay(session) || policy.isLocal(postmaster.domain)
         var addressed = transaction
         addressed.recipients = transaction.recipients.map { recipient in
             guard recipient.path == .postmaster else { return recipient }
             return AcceptedRecipient(
-                path: .mailbox(postmaster), notify: recipient.notify,
+                path: .mailbox(postmaster), notify: isKnown ? recipient.notify : .never,
                 originalRecipient: recipient.originalRecipient)
         }
         return addressed
+    }
+
+    private func mayRelay(_ session: Session) -> Bool {
+        session.rights.mayRelay || session.machine.user != nil
     }
 
     /// A message was answered 250, for the log.

@@ -5,6 +5,9 @@ import Logging
 
 /// How the server ends: SIGTERM drains, a second one stops at once.
 extension Server {
+    /// What those get to read their 421 whose time was over.
+    private static let farewell = Duration.milliseconds(500)
+
     func shutDown() {
         switch phase {
         case .serving:
@@ -12,11 +15,7 @@ extension Server {
             log.notice(
                 "shutting_down",
                 metadata: ["sessions": "\(sessions.count)", "timeout": "\(limit)"])
-            phase = .draining(
-                loop.after(.seconds(limit)) { [unowned self] in
-                    log.warning("shutdown_timeout", metadata: ["sessions": "\(sessions.count)"])
-                    loop.stop()
-                })
+            phase = .draining(loop.after(.seconds(limit)) { [unowned self] in cutOff() })
             // Released listeners refuse: a client goes to another MX at once instead of waiting.
             listeners = []
             sessions.forEach { _, session in session.serverIsShuttingDown() }
@@ -28,6 +27,14 @@ extension Server {
         }
     }
 
+    /// Time is up: whoever is still there is told (RFC 5321 3.8) and cut off.
+    private func cutOff() {
+        log.warning("shutdown_timeout", metadata: ["sessions": "\(sessions.count)"])
+        phase = .draining(loop.after(Self.farewell) { [unowned self] in loop.stop() })
+        sessions.forEach { _, session in session.cutOff() }
+        stopIfDrained()
+    }
+
     /// True from the first SIGTERM on.
     var isDraining: Bool {
         switch phase {
@@ -36,12 +43,9 @@ extension Server {
         }
     }
 
+    /// A session is in the table until its last reply is sent and its connection closed.
     func stopIfDrained() {
         guard case .draining = phase, sessions.count == 0 else { return }
-        // The last replies may still be on their way; how long that may take the loop bounds.
-        phase = .draining(
-            loop.every(.milliseconds(10)) { [unowned self] in
-                if loop.closingCount == 0 { loop.stop() }
-            })
+        loop.stop()
     }
 }

@@ -101,6 +101,11 @@ final class Server {
         timers.append(
             sessions.sweepEverySecond(on: loop) { _, session in session.deadlinePassed() })
         timers.append(
+            loop.every(.seconds(1)) { [unowned self] in
+                guard budget.isShort else { return }
+                sessions.forEach { _, session in session.yieldMemory() }
+            })
+        timers.append(
             loop.every(Self.lookForChanges) { [unowned self] in
                 certificates?.reloadIfChanged()
                 logins?.reloadIfChanged()

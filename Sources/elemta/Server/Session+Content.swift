@@ -37,7 +37,7 @@ extension Session {
         }
         let envelope = Envelope(
             id: content.id, arrival: SpoolOptions.systemClock(), client: trace(of: transaction),
-            transaction: server.addressed(transaction), summary: summary)
+            transaction: server.addressed(transaction, from: self), summary: summary)
         switch content.complete() {
         case .inMemory(let octets):
             message = .committing(envelope, octetCount: octets.octetCount)
@@ -54,6 +54,7 @@ extension Session {
 
     /// The spool's answer: for `.accepted` the commit has returned.
     func committed(_ verdict: Verdict) {
+        guard isServing else { return }
         if case .committing(let envelope, _) = message, case .accepted = verdict {
             server.accepted(envelope, from: self)
         }
@@ -84,6 +85,8 @@ extension Session {
         default:
             return
         }
+        // What was written isn't held in memory any more, whatever the client does next.
+        settle(progressed: false)
         resumeIfWritten()
     }
 

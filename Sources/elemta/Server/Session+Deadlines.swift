@@ -3,6 +3,18 @@ import ElemtaSMTP
 
 /// What a session may cost in memory and in time.
 extension Session {
+    /// Octets of input that may wait while no content is expected: enough for the longest line, or,
+    /// when memory is short, for all but that of AUTH.
+    private var commandInputLimit: Int { server.budget.isShort ? 4096 : 16 * 1024 }
+    /// Unsent replies beyond which a session isn't read from (design section 4), octets.
+    var unsentLimit: Int { server.budget.isShort ? 4096 : 16 * 1024 }
+    /// A session that holds less is left alone when memory is short, octets.
+    private static let smallCount = 4096
+    /// What the others get to go on, when memory is short.
+    private static let patience = Duration.seconds(10)
+    /// Of a transaction that goes on slowly then.
+    private static let transactionPatience = Duration.seconds(60)
+
     func transactionBegan() {
         transactionDeadline = .now + server.timeouts.transaction
     }
@@ -14,16 +26,37 @@ extension Session {
 
     /// Accounts for what is held and sets the next deadline, once per callback.
     func settle(progressed: Bool) {
-        guard let connection else { return }
-        if !machine.isInTransaction, case .none = message { transactionEnded() }
+        guard isServing, let connection else { return }
+        let isContent = machine.expectation.isContent
+        noteTransaction(isContent: isContent)
+        connection.inputLimit = isContent ? Connection.defaultInputLimit : commandInputLimit
+        account(for: connection)
+        guard progressed else { return }
+        progress = .now
+        server.sessions.setDeadline(deadline, for: connectionID)
+    }
+
+    /// Content that is refused, and only read to find its end, has the same time as a message.
+    private func noteTransaction(isContent: Bool) {
+        if machine.isInTransaction || isContent {
+            if transactionDeadline == nil { transactionBegan() }
+            return
+        }
+        switch message {
+        case .none: transactionEnded()
+        case .refused:
+            message = .none
+            transactionEnded()
+        case .arriving, .syncing, .committing: break
+        }
+    }
+
+    private func account(for connection: Connection) {
         let input = connection.withInput { $0.count }
         let held = Int32(clamping: input + connection.unsentCount + messageCount) + envelopeCount
-        if held != accountedCount {
-            server.budget.account(from: Int(accountedCount), to: Int(held))
-            accountedCount = held
-        }
-        guard progressed else { return }
-        server.sessions.setDeadline(deadline, for: connectionID)
+        guard held != accountedCount else { return }
+        server.budget.account(from: Int(accountedCount), to: Int(held))
+        accountedCount = held
     }
 
     private var deadline: MonotonicTime {
@@ -68,5 +101,26 @@ extension Session {
         case .commandLine, .response, .mailData, .chunk, .handshake: return true
         case .answer, .closed: return false
         }
+    }
+
+    // MARK: When memory is short
+
+    /// Whoever holds much moves it to the disk, goes on, or goes: slow clients must not keep
+    /// everybody else's mail out. Asked once a second.
+    func yieldMemory() {
+        guard isServing, accountedCount > Self.smallCount else { return }
+        if case .arriving(let content) = message {
+            _ = content.makeRoom(in: server.budget)
+        }
+        guard isClientLate, case .over = opening, isTooSlow(at: .now) else { return }
+        server.yielded(self)
+        perform(machine.timedOut())
+    }
+
+    private func isTooSlow(at now: MonotonicTime) -> Bool {
+        if now >= progress + Self.patience { return true }
+        guard let transactionDeadline else { return false }
+        let begin = transactionDeadline + (.zero - server.timeouts.transaction)
+        return now >= begin + Self.transactionPatience
     }
 }

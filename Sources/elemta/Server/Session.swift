@@ -26,7 +26,10 @@ final class Session: ConnectionDelegate {
         case heldUntilRepliesAreRead
         /// Its content waits for the disk.
         case heldUntilContentIsWritten
-        /// The session is over.
+        /// The session is over; its last replies are on their way, and its connection counts until
+        /// they are sent.
+        case leaving
+        /// The connection is gone.
         case ended
     }
 
@@ -42,8 +45,6 @@ final class Session: ConnectionDelegate {
         case committing(Envelope, octetCount: Int)
     }
 
-    /// Unsent replies beyond which a session isn't read from (design section 4), octets.
-    static let unsentLimit = 16 * 1024
     /// Commands served in one callback before the other clients have their turn.
     private static let commandsPerTurn = 64
 
@@ -63,6 +64,8 @@ final class Session: ConnectionDelegate {
     var envelopeCount: Int32 = 0
     var accountedCount: Int32 = 0
     let begin = MonotonicTime.now
+    /// When the client last did something that counts.
+    var progress = MonotonicTime.now
     /// MAIL plus `limits.transaction_timeout`; nil outside a transaction.
     var transactionDeadline: MonotonicTime?
     /// Fires when an answer has been held back long enough.
@@ -226,6 +229,7 @@ final class Session: ConnectionDelegate {
 
     /// What became of the credentials that came at `received`.
     func verified(_ outcome: AuthenticationOutcome, received: MonotonicTime) {
+        guard isServing else { return }
         perform(machine.resume(with: outcome), delayedFrom: received)
         serve()
     }
@@ -239,7 +243,7 @@ final class Session: ConnectionDelegate {
 
     /// A client that sends and doesn't read must not fill our memory with its replies.
     private func holdIfUnread() {
-        guard case .open = intake, let connection, connection.unsentCount > Self.unsentLimit else {
+        guard case .open = intake, let connection, connection.unsentCount > unsentLimit else {
             return
         }
         intake = .heldUntilRepliesAreRead
@@ -255,33 +259,52 @@ final class Session: ConnectionDelegate {
 
     // MARK: Ending
 
-    /// Sends what is owed, then closes.
-    func finish() {
-        guard case .ended = intake else {
-            connection?.closeAfterFlush()
-            end()
-            return
+    /// False once the session is over.
+    var isServing: Bool {
+        switch intake {
+        case .open, .heldUntilRepliesAreRead, .heldUntilContentIsWritten: true
+        case .leaving, .ended: false
         }
     }
 
-    /// Lets everything go. Whatever other threads still say of this session finds nothing.
+    /// Sends what is owed, then closes.
+    func finish() {
+        guard isServing else { return }
+        letGo()
+        intake = .leaving
+        connection?.closeAfterFlush()
+    }
+
+    /// The connection is gone. Whatever other threads still say of this session finds nothing.
     func end() {
         if case .ended = intake { return }
+        letGo()
         intake = .ended
+        connection = nil
+        server.ended(self)
+    }
+
+    private func letGo() {
+        guard isServing else { return }
         opening = .over
         delay = nil
         dropContent()
         message = .none
-        connection = nil
+        server.sessions.setDeadline(nil, for: connectionID)
         server.budget.account(from: Int(accountedCount), to: 0)
         accountedCount = 0
-        server.ended(self)
     }
 
     /// Says 421 unless a transaction is running; then it is asked again when that has ended.
     func serverIsShuttingDown() {
-        guard connection != nil, let action = machine.shuttingDown() else { return }
+        guard isServing, let action = machine.shuttingDown() else { return }
         perform(action)
+    }
+
+    /// The server stops now, whatever the client is in the middle of.
+    func cutOff() {
+        guard isServing else { return }
+        perform(machine.cutOff())
     }
 }
 
