@@ -89,10 +89,10 @@ class Check(Case):
 
     def test_what_is_not_built_yet_is_refused_by_name(self):
         for text, key in (
-            ("tls: {enabled: true}\n", "tls.enabled"),
-            ("auth: {enabled: true}\n", "auth.enabled"),
-            ("listeners: [{address: \":465\", tls: implicit}]\n", "tls"),
-            ("limits: {rate_per_ip: \"100/60s\"}\n", "limits.rate_per_ip"),
+            ("user: elemta\n", "user"),
+            ("listeners: [{address: \":587\", submission: true}]\n", "listeners[0].submission"),
+            ("delivery: {rate: [{domain: a.example, limit: \"1/1s\"}]}\n", "delivery.rate"),
+            ("logging: {format: json}\n", "logging.format: json"),
         ):
             with self.subTest(key):
                 self.assertIn(key, self.check(text))
