@@ -48,6 +48,33 @@ import Testing
         #expect(session.transcript.isClosed && session.transcript.messages.isEmpty)
     }
 
+    /// The spool, the back ends and the timers of delays may answer a session that is over by then.
+    @Test(arguments: [
+        ("", "MAIL FROM:<a@b.example>\r\n"), ("", "XCLIENT PORT=1\r\n"),
+        ("", "AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n"), ("", "AUTH PLAIN AGFsaWNlAHdyb25n\r\n"),
+        ("MAIL FROM:<>\r\n", "RCPT TO:<delay-5s@d.example>\r\n"),
+        ("MAIL FROM:<>\r\nRCPT TO:<c@d.example>\r\n", "DATA\r\n"),
+        ("MAIL FROM:<>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n", "x\r\n.\r\n"),
+    ])
+    func anAnswerAfterTheEndIsDropped(before: String, last: String) {
+        var offer = ServerOffer()
+        offer.mechanisms = [.plain]
+        offer.isDevelopment = true
+        var session = SessionDriver(
+            parameters: ServerParameters(hostname: "mail.example.com", offer: offer),
+            mayUseXCLIENT: true)
+        session.feed(("HELO c.example\r\n" + before).utf8)
+        session.answerFromNowOnLate()
+        session.feed((last + "NOOP\r\n").utf8)
+        #expect(session.expectation == .answer)
+        session.outlast()
+        #expect(lastReply(session) == "421 4.4.2 Session lasted too long, closing connection")
+        let said = session.transcript.replies
+        session.answerLate()
+        #expect(session.transcript.replies == said && session.expectation == .closed)
+        #expect(session.violations == [])
+    }
+
     @Test func shuttingDownWaitsForTheTransaction() {
         var session = driver(Self.transaction)
         session.shutDown()
