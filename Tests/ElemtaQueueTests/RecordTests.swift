@@ -4,7 +4,7 @@ import Testing
 @testable import ElemtaQueue
 
 @Suite struct RecordTests {
-    private func fullEnvelope() throws -> Envelope {
+    private func fullEnvelope(submitter: [UInt8]? = nil) throws -> Envelope {
         let status = DeliveryStatus(
             code: 451, enhancedStatus: EnhancedStatus(.persistentTransientFailure, 4, 1),
             text: [0, 255, 13], nextHop: "mx")
@@ -17,7 +17,8 @@ import Testing
                 reversePath: .null,
                 parameters: MailParameters(
                     declaredSize: .max, bodyType: .binaryMIME, smtputf8: true,
-                    returnContent: .headers, envelopeID: [65], requireTLS: true)),
+                    returnContent: .headers, envelopeID: [65], requireTLS: true,
+                    submitter: submitter)),
             summary: ContentSummary(
                 octetCount: 9, traits: [.eightBit, .nul], longestLine: 4,
                 receivedFieldCount: 3))
@@ -49,9 +50,10 @@ import Testing
 
     @Test(
         "An envelope comes back as it was",
-        arguments: [ContentPlace.inline, .pieces(9), .file])
-    func envelopeRoundTrip(place: ContentPlace) throws {
-        let envelope = try fullEnvelope()
+        arguments: [ContentPlace.inline, .pieces(9), .file],
+        [nil, [], Array("me@example.com".utf8)] as [[UInt8]?])
+    func envelopeRoundTrip(place: ContentPlace, submitter: [UInt8]?) throws {
+        let envelope = try fullEnvelope(submitter: submitter)
         let octets = encoded(envelope, place)
         let decoded = try EnvelopeCodec.decode(octets.span, id: envelope.id)
         #expect(decoded.envelope == envelope)
@@ -59,9 +61,30 @@ import Testing
         #expect(decoded.count == octets.count)
     }
 
+    @Test("A record from before submitters were kept is still read")
+    func formerRecord() throws {
+        let envelope = try fullEnvelope()
+        #expect(encoded(envelope, .inline) == Self.formerRecord)
+        let decoded = try EnvelopeCodec.decode(Self.formerRecord.span, id: envelope.id)
+        #expect(decoded.envelope == envelope)
+    }
+
+    /// What the first release wrote for `fullEnvelope()`.
+    private static let formerRecord: [UInt8] = [
+        0, 9, 251, 255, 255, 255, 255, 255, 255, 255, 255, 1, 1, 2, 1, 2, 6, 128, 128,
+        128, 128, 128, 183, 195, 128, 32, 1, 10, 85, 84, 70, 56, 83, 77, 84, 80, 83,
+        65, 1, 7, 115, 111, 109, 101, 111, 110, 101, 0, 107, 255, 255, 255, 255, 255,
+        255, 255, 255, 255, 1, 1, 1, 65, 9, 3, 4, 3, 1, 8, 1, 100, 1, 2, 3, 195, 3, 4,
+        4, 1, 3, 0, 255, 13, 2, 109, 120, 4, 0, 0, 0, 0, 0, 28, 34, 111, 100, 100, 32,
+        111, 110, 101, 34, 64, 91, 73, 80, 118, 54, 58, 50, 48, 48, 49, 58, 100, 98,
+        56, 58, 58, 50, 93, 10, 3, 1, 114, 1, 200, 12, 3, 9, 195, 3, 4, 4, 1, 3, 0,
+        255, 13, 2, 109, 120, 0, 0, 0, 1, 195, 3, 4, 4, 1, 3, 0, 255, 13, 2, 109, 120,
+        0, 0, 0, 2, 0, 0, 0, 0,
+    ]
+
     @Test("Cut or changed octets decode to an error or to something else, and never crash")
     func damagedEnvelopes() throws {
-        let octets = encoded(try fullEnvelope(), .pieces(2))
+        let octets = encoded(try fullEnvelope(submitter: [64]), .pieces(2))
         for count in octets.indices {
             let cut = Array(octets[..<count])
             #expect(throws: RecordDamage.self, "\(count)") {

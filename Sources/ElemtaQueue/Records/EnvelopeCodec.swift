@@ -10,7 +10,8 @@ enum ContentPlace: Hashable, Sendable {
     case file
 }
 
-/// The payload of an envelope record, version 1. A change of the layout is a new record version.
+/// The payload of an envelope record, version 1. A change of the layout is a new record version;
+/// what a flag announces that was never set before is none, as old records read as they did.
 enum EnvelopeCodec {
     /// More would make a record that no memory budget foresees; 1,000 recipients of the longest
     /// kind with the longest reasons take a third of it.
@@ -144,25 +145,27 @@ extension EnvelopeCodec {
             | (parameters.bodyType == .eightBitMIME ? 16 : 0)
             | (parameters.bodyType == .binaryMIME ? 32 : 0)
             | (parameters.declaredSize != nil ? 64 : 0)
+            | (parameters.submitter != nil ? 128 : 0)
         writer.put(octet: flags)
         if let size = parameters.declaredSize { writer.put(size) }
         encode(parameters.envelopeID, into: &writer)
+        if let submitter = parameters.submitter { writer.put(submitter) }
     }
 
     private static func decodeParameters(
         _ reader: inout OctetReader
     ) throws(RecordDamage) -> MailParameters {
         let flags = try reader.octet("parameters")
-        guard flags & 12 != 12, flags & 48 != 48, flags < 128 else {
-            throw .malformed("parameters")
-        }
+        guard flags & 12 != 12, flags & 48 != 48 else { throw .malformed("parameters") }
         let size = flags & 64 != 0 ? try reader.integer("SIZE") : nil
+        let envelopeID = try decodeOptional(&reader, "ENVID")
+        let submitter = flags & 128 != 0 ? try reader.string("submitter") : nil
         return MailParameters(
             declaredSize: size,
             bodyType: flags & 16 != 0 ? .eightBitMIME : flags & 32 != 0 ? .binaryMIME : .sevenBit,
             smtputf8: flags & 1 != 0,
             returnContent: flags & 4 != 0 ? .full : flags & 8 != 0 ? .headers : nil,
-            envelopeID: try decodeOptional(&reader, "ENVID"), requireTLS: flags & 2 != 0)
+            envelopeID: envelopeID, requireTLS: flags & 2 != 0, submitter: submitter)
     }
 
     private static func encode(_ summary: ContentSummary, into writer: inout OctetWriter) {
