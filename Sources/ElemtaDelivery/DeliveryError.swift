@@ -10,6 +10,8 @@ public enum DeliveryError: Error, Equatable, CustomStringConvertible {
     case resolver(String)
     /// An entry of `delivery.dns_servers` is no address.
     case dnsServer(String)
+    /// What servers are verified by can't be read.
+    case tls(TLSContextError)
 
     public var description: String {
         switch self {
@@ -17,6 +19,7 @@ public enum DeliveryError: Error, Equatable, CustomStringConvertible {
         case .reactor(let error): "delivery: \(error)"
         case .resolver(let what): "delivery: DNS resolver: \(what)"
         case .dnsServer(let text): "delivery.dns_servers: \"\(text)\" is no address"
+        case .tls(let error): "delivery: TLS: \(error)"
         }
     }
 }

@@ -10,6 +10,15 @@ public struct DeliveryEvent: Sendable {
         /// Deferred, though the server may have the message: the connection was lost after the
         /// final dot.
         case possiblyDuplicated
+        /// Deferred: the relay host doesn't let us log in, and somebody has to see to it.
+        case loginFailed
+    }
+
+    /// How the connection to the next hop is protected.
+    public enum Channel: Hashable, Sendable {
+        /// Not at all; `cause`: what became of TLS where it was tried, in the last minutes.
+        case clear(cause: String?)
+        case tls(TLSDescription)
     }
 
     public let id: MessageID
@@ -19,6 +28,8 @@ public struct DeliveryEvent: Sendable {
     /// The name of the next hop's host, as far as one was reached.
     public let host: String?
     public let address: SocketAddress?
+    /// Nil: there was no session with a server.
+    public let channel: Channel?
     public let outcome: Outcome
     /// The server's words, or ours.
     public let status: DeliveryStatus

@@ -38,17 +38,19 @@ public final class DeliveryService: DeliveryDispatch {
     ) {
         self.settings = settings
         self.events = events
-        router = Router(
-            routes: settings.routes, relayHost: settings.relayHost, ownDomain: settings.hostname)
+        router = Router(settings)
     }
 
-    public func destination(for recipient: ForwardPath) -> Destination {
-        router.destination(for: recipient)
+    public func destination(
+        for recipient: ForwardPath, demand: TransportDemand
+    ) -> Destination {
+        router.destination(for: recipient, demand: demand)
     }
 
     /// Starts the resolver and the workers; once. Call it before the spool's `start`, or soon after.
     ///
-    /// Throws when a thread, an event loop or the resolver can't be made; then nothing is running.
+    /// Throws when a thread, an event loop, the resolver or what TLS needs can't be made; then nothing
+    /// is running.
     public func start(spool: Spool) throws(DeliveryError) {
         try start(store: SpoolMessageStore(spool))
     }
@@ -68,10 +70,11 @@ public final class DeliveryService: DeliveryDispatch {
     func start(store: any MessageStore, resolver: Resolver?, find: @escaping Find)
         throws(DeliveryError)
     {
+        let tls = try TLSContexts(settings.authorities)
         var workers: [LoopThread<WorkerMessage>] = []
         for number in 0..<max(1, settings.maximumWorkers) {
             do throws(DeliveryError) {
-                workers.append(try worker(number, store, find))
+                workers.append(try worker(number, store, tls, find))
             } catch {
                 for worker in workers { worker.post(.stop(grace: .zero)) }
                 for worker in workers { worker.join() }
@@ -88,7 +91,7 @@ public final class DeliveryService: DeliveryDispatch {
     }
 
     private func worker(
-        _ number: Int, _ store: any MessageStore, _ find: @escaping Find
+        _ number: Int, _ store: any MessageStore, _ tls: TLSContexts, _ find: @escaping Find
     ) throws(DeliveryError) -> LoopThread<WorkerMessage> {
         let settings = settings
         let events = events
@@ -97,8 +100,8 @@ public final class DeliveryService: DeliveryDispatch {
         let answers = AnswerPath()
         let thread = try LoopThread<WorkerMessage>("elemta-out-\(number)") { loop in
             let worker = DeliveryWorker(
-                loop: loop, settings: settings, maximumConnections: connections, store: store,
-                events: events
+                loop: loop, settings: settings, maximumConnections: connections, tls: tls,
+                store: store, events: events
             ) { destination, server in
                 find(server.host) { answers.post(.resolved(destination, $0)) }
             }
@@ -164,7 +167,7 @@ public final class DeliveryService: DeliveryDispatch {
         return outcomes
     }
 
-    private static let discardName = NextHop.discard.destinationName
+    private static let discardName = DeliveryTerms(hop: .discard).name
     private static let discardStatus = DeliveryStatus(
         code: 250, enhancedStatus: EnhancedStatus(.success, 0, 0), text: Array("discarded".utf8))
 
@@ -174,7 +177,8 @@ public final class DeliveryService: DeliveryDispatch {
             events(
                 DeliveryEvent(
                     id: outcome.id, recipient: nil, destination: outcome.destination, host: nil,
-                    address: nil, outcome: .delivered, status: status, duration: .zero))
+                    address: nil, channel: nil, outcome: .delivered, status: status,
+                    duration: .zero))
         }
     }
 

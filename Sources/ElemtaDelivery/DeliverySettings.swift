@@ -1,3 +1,4 @@
+public import ElemtaReactor
 public import ElemtaSMTP
 
 /// What `delivery.*` and `queue.max_workers` of the configuration come to.
@@ -10,6 +11,11 @@ public struct DeliverySettings: Sendable {
     public var routes: [DeliveryRoute] = []
     /// For what no route matches; nil: the mail exchangers of the domain.
     public var relayHost: RemoteServer?
+    public var relayTLS = ClientTLSPolicy.opportunistic
+    /// Nil: the relay host takes our mail as it is.
+    public var relayLogin: ClientLogin?
+    /// Whose certificates servers are verified by.
+    public var authorities = TLSClientContext.Authorities.system
     /// Worker threads, at least 1.
     public var maximumWorkers = 5
     /// Connections of all workers together.
@@ -37,8 +43,10 @@ public struct DeliverySettings: Sendable {
 public struct DeliveryTimeouts: Sendable {
     /// RFC 5321 4.5.3.2.1.
     public var greeting = Duration.seconds(300)
-    /// EHLO, HELO, MAIL, RSET: RFC 5321 4.5.3.2.2.
+    /// EHLO, HELO, STARTTLS, AUTH, MAIL, RSET: RFC 5321 4.5.3.2.2.
     public var mail = Duration.seconds(300)
+    /// For the whole of a TLS handshake, which is a matter of two round trips.
+    public var handshake = Duration.seconds(30)
     /// RFC 5321 4.5.3.2.3.
     public var recipient = Duration.seconds(300)
     /// RFC 5321 4.5.3.2.4.
@@ -56,7 +64,8 @@ public struct DeliveryTimeouts: Sendable {
     func limit(for stage: ClientStage) -> Duration? {
         switch stage {
         case .greeting: greeting
-        case .hello, .mail: mail
+        case .hello, .startTLS, .login, .mail: mail
+        case .handshake: handshake
         case .recipient: recipient
         case .data: data
         case .content: block

@@ -9,6 +9,15 @@ public struct Destination: Hashable, Sendable, CustomStringConvertible {
     public var description: String { name }
 }
 
+/// What the sender asks of the way that a message goes (RFC 8689).
+public enum TransportDemand: Hashable, Sendable {
+    case none
+    /// REQUIRETLS: over verified TLS, to servers that promise the same, or back to the sender.
+    case tls
+    /// `TLS-Required: No`: rather in clear than not at all.
+    case delivery
+}
+
 /// Which recipients of a message a piece of work is about.
 public enum RecipientSelection: Hashable, Sendable {
     /// All whose state is pending: there is one destination for all of them.
@@ -79,8 +88,9 @@ public struct DeliveryOutcome: Sendable {
 
 /// Who delivers: implemented by ElemtaDelivery.
 public protocol DeliveryDispatch: AnyObject, Sendable {
-    /// Where a recipient goes: pure, cheap, called on any thread.
-    func destination(for recipient: ForwardPath) -> Destination
+    /// Where a recipient of a message that makes this demand goes: pure, cheap, called on any
+    /// thread.
+    func destination(for recipient: ForwardPath, demand: TransportDemand) -> Destination
 
     /// Takes work that is due. Called on the spool thread; must not block and must not throw work
     /// away: each item is answered through `Spool.record`.

@@ -69,6 +69,14 @@ public struct Envelope: Hashable, Sendable {
         attempts.append(attempt)
     }
 
+    /// What became of REQUIRETLS and `TLS-Required: No`. The former makes the latter mean nothing
+    /// (RFC 8689 4.1). A report with REQUIRETLS isn't lost for want of it (RFC 8689 5): it is said
+    /// where it can be, and demands nothing.
+    public var transportDemand: TransportDemand {
+        if parameters.requireTLS { return reversePath == .null ? .none : .tls }
+        return summary.traits.contains(.tlsNotRequired) ? .delivery : .none
+    }
+
     var hasPendingRecipients: Bool { recipients.contains { $0.state.isPending } }
     var hasFailedRecipients: Bool { recipients.contains { $0.state.isFailed } }
 }

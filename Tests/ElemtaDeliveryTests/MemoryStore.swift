@@ -38,16 +38,17 @@ final class MemoryStore: MessageStore {
         return taken
     }
 
-    /// Adds a message from sender@example.org; what the queue would hand out for it.
+    /// Adds a message, from sender@example.org unless said otherwise; what the queue would hand out for it.
     func add(
         _ number: UInt64, to recipients: [String] = ["a@example.com"],
         content: OutboundMessage.Content = .memory(Array("Subject: x\r\n\r\nx\r\n".utf8)),
         traits: ContentSummary.Traits = [], notify: NotifyConditions = [],
-        destination: String
+        from sender: String = "sender@example.org", requireTLS: Bool = false, destination: String
     ) throws -> WorkItem {
         let id = MessageID(rawValue: number)
         let transaction = MailTransaction(
-            reversePath: .mailbox(try #require(Mailbox("sender@example.org"))),
+            reversePath: Mailbox(sender).map { .mailbox($0) } ?? .null,
+            parameters: MailParameters(requireTLS: requireTLS),
             recipients: try recipients.map {
                 AcceptedRecipient(path: .mailbox(try #require(Mailbox($0))), notify: notify)
             })

@@ -5,20 +5,25 @@ import Testing
 @testable import ElemtaDelivery
 
 struct RouterTests {
-    private func router(_ routes: [(String, String)], relayHost: String? = nil) throws -> Router {
-        let own = try #require(Domain("mail.example.org"))
-        let parsed = try routes.map { pattern, target in
+    private func router(
+        _ routes: [(String, String)], tls: ClientTLSPolicy = .opportunistic,
+        relayHost: String? = nil, _ change: (inout DeliverySettings) -> Void = { _ in }
+    ) throws -> Router {
+        var settings = DeliverySettings(hostname: try #require(Domain("mail.example.org")))
+        settings.routes = try routes.map { pattern, target in
             DeliveryRoute(
                 try #require(DeliveryRoute.Pattern(pattern)),
-                try #require(DeliveryRoute.Target(target)))
+                try #require(DeliveryRoute.Target(target)), tls: tls)
         }
-        return Router(
-            routes: parsed, relayHost: relayHost.flatMap { RemoteServer(relayHost: $0) },
-            ownDomain: own)
+        settings.relayHost = relayHost.flatMap { RemoteServer(relayHost: $0) }
+        change(&settings)
+        return Router(settings)
     }
 
-    private func destination(_ address: String, _ router: Router) throws -> String {
-        router.destination(for: .mailbox(try #require(Mailbox(address)))).name
+    private func destination(
+        _ address: String, _ router: Router, _ demand: TransportDemand = .none
+    ) throws -> String {
+        router.destination(for: .mailbox(try #require(Mailbox(address))), demand: demand).name
     }
 
     @Test(
@@ -58,25 +63,81 @@ struct RouterTests {
     }
 
     @Test func postmasterWithoutDomainIsAtHome() throws {
-        #expect(try router([]).destination(for: .postmaster).name == "mx:mail.example.org")
+        #expect(
+            try router([]).destination(for: .postmaster, demand: .none).name
+                == "mx:mail.example.org")
     }
 
     @Test(
-        "A destination's name leads back to its next hop",
+        "What a route and a message ask of TLS is in the destination's name",
         arguments: [
-            NextHop.discard,
+            (.off, .none, "+off"), (.off, .tls, "+requiretls"), (.off, .delivery, "+off"),
+            (.opportunistic, .none, ""), (.opportunistic, .tls, "+requiretls"),
+            (.opportunistic, .delivery, ""), (.required, .none, "+required"),
+            (.required, .tls, "+requiretls"), (.required, .delivery, ""),
+        ] as [(ClientTLSPolicy, TransportDemand, String)])
+    func transportSecurity(tls: ClientTLSPolicy, demand: TransportDemand, word: String) throws {
+        for (target, name) in [
+            ("mx", "mx\(word):example.com"), ("smtp://a.example", "smtp\(word):a.example:25"),
+            ("discard", "discard"),
+        ] {
+            let router = try router([("*", target)], tls: tls)
+            #expect(try destination("a@example.com", router, demand) == name)
+        }
+    }
+
+    @Test(
+        "The relay host's own terms hold for it alone",
+        arguments: [
+            (TransportDemand.none, "smtp+login+required:relay.example:587"),
+            (.tls, "smtp+login+requiretls:relay.example:587"),
+            // The field is for the recipient's side; the relay host reads it too.
+            (.delivery, "smtp+login+required:relay.example:587"),
+        ])
+    func relayTerms(demand: TransportDemand, name: String) throws {
+        let credentials = try #require(SASLCredentials(user: "me", password: [0x78]))
+        let router = try router(
+            [("example.com", "smtp://relay.example:587")], relayHost: "[relay.example]:587"
+        ) {
+            $0.relayTLS = .required
+            $0.relayLogin = ClientLogin(credentials)
+        }
+        #expect(try destination("a@example.net", router, demand) == name)
+        #expect(try destination("a@example.com", router) == "smtp:relay.example:587")
+    }
+
+    static let hops: [NextHop] =
+        [
             .smtp(RemoteServer(.address(IPAddress(v4: 0x7F00_0001)), port: 2_600)),
             .smtp(RemoteServer(.address(IPAddress(v6High: 0x2001_0DB8 << 32, v6Low: 1)))),
         ]
-            + [Domain("bücher.example"), Domain("mail.example.com")].compactMap { $0 }.flatMap {
-                [
-                    .smtp(RemoteServer(.host($0), port: 1)),
-                    .smtp(RemoteServer(.mailExchangers(of: $0))),
-                    .smtp(RemoteServer(.mailExchangers(of: $0), port: 587)),
-                ]
-            })
+        + [Domain("bücher.example"), Domain("mail.example.com")].compactMap { $0 }.flatMap {
+            [
+                .smtp(RemoteServer(.host($0), port: 1)),
+                .smtp(RemoteServer(.mailExchangers(of: $0))),
+                .smtp(RemoteServer(.mailExchangers(of: $0), port: 587)),
+            ]
+        }
+
+    @Test("A destination's name leads back to its next hop and its terms", arguments: hops)
     func namesLeadBack(hop: NextHop) {
-        #expect(NextHop(destinationName: hop.destinationName) == hop)
+        for tls in [ClientTLSPolicy.off, .opportunistic, .required, .requireTLS] {
+            for logsIn in [false, true] {
+                let terms = DeliveryTerms(hop: hop, tls: tls, logsIn: logsIn)
+                #expect(DeliveryTerms(name: terms.name) == terms)
+            }
+        }
+        #expect(DeliveryTerms(name: "discard") == DeliveryTerms(hop: .discard))
+    }
+
+    @Test(
+        "What is no destination's name leads nowhere",
+        arguments: [
+            "", "smtp", "smtp:", "lmtp:a:24", "smtp+tls:a:25", "smtp+:a:25", "mx+required+login:a",
+            "mx+off+required:a", "discarded",
+        ])
+    func noName(name: String) {
+        #expect(DeliveryTerms(name: name) == nil)
     }
 
     @Test(

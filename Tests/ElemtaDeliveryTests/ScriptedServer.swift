@@ -15,6 +15,10 @@ final class ScriptedServer: Sendable {
         case flood(String)
         /// Says it, then closes.
         case sayAndClose(String)
+        /// Says it, then waits for a TLS handshake.
+        case startTLS(String, TLSServerContext)
+        /// Says it, and the second text to whatever comes, in clear.
+        case babble(String, String)
     }
 
     /// What the script is asked about.
@@ -23,6 +27,8 @@ final class ScriptedServer: Sendable {
         let connection: Int
         /// A command line without its CRLF; empty: the greeting; ".": all content is there.
         let line: String
+        /// Inside TLS.
+        var isSecure = false
 
         var verb: String { String(line.prefix(4)).uppercased() }
     }
@@ -78,6 +84,7 @@ final class ScriptedServer: Sendable {
     static func polite(_ offer: [String] = ["PIPELINING", "8BITMIME", "SIZE 10000000"]) -> Script {
         { moment in
             switch moment.verb {
+            case "AUTH": .say("235 2.7.0 welcome\r\n")
             case "": .say("220 test.example.com ESMTP\r\n")
             case "EHLO": .say(Self.ehlo(offer))
             case "DATA": .say("354 go\r\n")
@@ -85,6 +92,17 @@ final class ScriptedServer: Sendable {
             case "QUIT": .sayAndClose("221 bye\r\n")
             default: .say("250 2.1.0 ok\r\n")
             }
+        }
+    }
+
+    /// Takes STARTTLS and offers `offer` inside TLS only.
+    static func secure(_ context: TLSServerContext, _ offer: [String] = ["PIPELINING"]) -> Script {
+        let outside = polite(["STARTTLS", "PIPELINING"])
+        let inside = polite(offer)
+        return { moment in
+            if moment.isSecure { return inside(moment) }
+            if moment.verb == "STAR" { return .startTLS("220 2.0.0 go\r\n", context) }
+            return outside(moment)
         }
     }
 
@@ -147,6 +165,7 @@ private final class ServerPeer: ConnectionDelegate {
     private var input: [UInt8] = []
     private var content: [UInt8] = []
     private var flood: [UInt8]?
+    private var babble: [UInt8]?
     private var isMute = false
 
     init(host: ServerHost, number: Int) {
@@ -171,7 +190,7 @@ private final class ServerPeer: ConnectionDelegate {
                     buffer.drain(count)
                 }
             }
-            work()
+            if let babble { connection.write(babble) } else { work() }
         case .drained:
             if let flood { connection.write(flood) }
         case .closedByPeer: connection.close()
@@ -222,7 +241,8 @@ private final class ServerPeer: ConnectionDelegate {
 
     private func react(to line: String) {
         if isMute { return }
-        switch host.script(.init(connection: number, line: line)) {
+        let isSecure = connection?.tls != nil
+        switch host.script(.init(connection: number, line: line, isSecure: isSecure)) {
         case .silence: isMute = true
         case .close: connection?.close()
         case .say(let text):
@@ -231,6 +251,12 @@ private final class ServerPeer: ConnectionDelegate {
         case .sayAndClose(let text):
             connection?.write(Array(text.utf8))
             connection?.closeAfterFlush()
+        case .startTLS(let text, let context):
+            connection?.write(Array(text.utf8))
+            _ = try? connection?.startTLS(server: context)
+        case .babble(let text, let noise):
+            connection?.write(Array(text.utf8))
+            babble = Array(noise.utf8)
         case .flood(let text):
             let copies = max(1, 65_536 / text.utf8.count)
             let piece = Array(String(repeating: text, count: copies).utf8)

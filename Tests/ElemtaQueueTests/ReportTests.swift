@@ -84,6 +84,22 @@ import Testing
         #expect(!clean.contains("feed"))
     }
 
+    @Test(
+        "A report about a message with REQUIRETLS asks for it too, and returns the header at most")
+    func requireTLS() throws {
+        let report = try #require(
+            try report(.failed(refusal)) {
+                $0.parameters.requireTLS = true
+                $0.parameters.returnContent = .full
+            })
+        #expect(report.envelope.parameters.requireTLS)
+        // RFC 8689 5: but it isn't lost for want of it.
+        #expect(report.envelope.transportDemand == .none)
+        let text = String(decoding: try report.octets, as: UTF8.self)
+        #expect(text.contains("Content-Type: text/rfc822-headers\r\n\r\nSubject: hello\r\n"))
+        #expect(!text.contains("body"))
+    }
+
     @Test("UTF-8 addresses make a report of RFC 6533")
     func internationalReport() throws {
         let report = try #require(

@@ -47,14 +47,16 @@ final class TestClock: Sendable {
     }
 }
 
-/// Takes the work and lets the test wait for it. Mail for x.example goes to "smtp:x.example".
+/// Takes the work and lets the test wait for it. Mail for x.example goes to "smtp:x.example", with
+/// the demand behind it where there is one.
 final class TestDispatch: DeliveryDispatch {
     let handedOut = Inbox<[WorkItem]>()
 
-    func destination(for recipient: ForwardPath) -> Destination {
-        switch recipient {
-        case .postmaster: Destination(name: "smtp:postmaster")
-        case .mailbox(let mailbox): Destination(name: "smtp:\(mailbox.domain)")
+    func destination(for recipient: ForwardPath, demand: TransportDemand) -> Destination {
+        let suffix = demand == .none ? "" : " (\(demand))"
+        return switch recipient {
+        case .postmaster: Destination(name: "smtp:postmaster\(suffix)")
+        case .mailbox(let mailbox): Destination(name: "smtp:\(mailbox.domain)\(suffix)")
         }
     }
 

@@ -44,4 +44,45 @@ import Testing
         #expect(report.messages == 0)
         #expect(throws: SpoolError.unknownMessage(id)) { try fixture.spool.read(id) }
     }
+
+    @Test(
+        "What a message demands of its way is known after a restart",
+        arguments: [
+            (true, false, "sender@client.example", TransportDemand.tls, " (tls)"),
+            (false, true, "sender@client.example", .delivery, " (delivery)"),
+            // RFC 8689 4.1: the parameter counts, not the field.
+            (true, true, "sender@client.example", .tls, " (tls)"),
+            (false, false, "sender@client.example", .none, ""),
+            (true, false, "", .none, ""),
+        ])
+    func demands(
+        requireTLS: Bool, isOptional: Bool, sender: String, demand: TransportDemand, suffix: String
+    ) throws {
+        let directory = try TestDirectory()
+        do {
+            let fixture = try SpoolFixture(directory)
+            var envelope = try fixture.envelope(from: sender) {
+                $0.parameters.requireTLS = requireTLS
+                $0.parameters.submitter = Array("me@client.example".utf8)
+            }
+            if isOptional { envelope.summary.traits = [.tlsNotRequired] }
+            try fixture.accept(envelope, [])
+            #expect(try fixture.work()[0].destination.name == "smtp:a.example\(suffix)")
+            fixture.spool.stop()
+        }
+        let fixture = try SpoolFixture(directory)
+        let item = try fixture.work()[0]
+        #expect(item.destination.name == "smtp:a.example\(suffix)")
+        let envelope = try fixture.spool.read(item.id).envelope
+        #expect(envelope.transportDemand == demand)
+        #expect(envelope.parameters.submitter == Array("me@client.example".utf8))
+        // Put off, it is still the same.
+        fixture.answer(item, .deferred(DeliveryStatus(code: 451)))
+        _ = try fixture.event { event in
+            if case .deferred = event { true } else { nil }
+        }
+        fixture.pass(1_000)
+        #expect(try fixture.work()[0].destination.name == "smtp:a.example\(suffix)")
+        fixture.spool.stop()
+    }
 }

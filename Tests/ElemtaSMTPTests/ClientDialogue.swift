@@ -21,12 +21,20 @@ struct ClientDialogue {
     static let lost = "LOST"
     /// Instead of a reply: nothing comes until time is up.
     static let silence = "SILENCE"
+    /// Between the reply to STARTTLS and the one to the next EHLO: how the handshake ends.
+    static let authenticated = "HANDSHAKE authenticated"
+    static let verified = "HANDSHAKE verified"
+    static let unverified = "HANDSHAKE unverified"
+    static let failed = "HANDSHAKE failed"
 
     var replies: [String]
     var transactions: [ClientTransaction]
+    var tls = ClientTLSPolicy.off
+    var login: ClientLogin?
 
     struct Record: Equatable {
-        /// What the client sent; content stands as `{content}`, with `{data}` or `{chunk}` before it.
+        /// What the client sent; content stands as `{content}`, with `{data}` or `{chunk}` before it,
+        /// and the handshake as `{handshake}`.
         var sent = ""
         /// One line for each transaction, or one for the connection that came to nothing.
         var outcomes: [String] = []
@@ -44,7 +52,7 @@ struct ClientDialogue {
 }
 
 private struct Player: ~Copyable {
-    var session = ClientSession(heloName: Array("client.example.com".utf8))
+    var session: ClientSession
     var record = ClientDialogue.Record()
     var replies: [String]
     var transactions: [ClientTransaction]
@@ -56,6 +64,8 @@ private struct Player: ~Copyable {
     var isOver = false
 
     init(dialogue: ClientDialogue, piece: Int, cut: Int?) {
+        session = ClientSession(
+            heloName: Array("client.example.com".utf8), tls: dialogue.tls, login: dialogue.login)
         replies = dialogue.replies.reversed()
         transactions = dialogue.transactions.reversed()
         self.piece = piece
@@ -107,6 +117,9 @@ private struct Player: ~Copyable {
             record.sent += text.replacing("\r\n", with: "\n")
             for _ in text.split(separator: "\r\n") where interruption == nil { answer() }
         case .ready: begin()
+        case .startTLS:
+            record.sent += "{handshake}\n"
+            shakeHands()
         case .sendContent(let transfer):
             switch transfer {
             case .data: record.sent += "{data}{content}\n"
@@ -123,6 +136,19 @@ private struct Player: ~Copyable {
             if let failure { record.outcomes.append("closed: \(describe(failure))") }
             isOver = true
         }
+    }
+
+    private mutating func shakeHands() {
+        let outcome: HandshakeOutcome
+        switch replies.last {
+        case ClientDialogue.authenticated: outcome = .established(.authenticated)
+        case ClientDialogue.verified: outcome = .established(.verified)
+        case ClientDialogue.unverified: outcome = .established(.unverified)
+        case ClientDialogue.failed: outcome = .failed("no shared cipher")
+        default: return answer()
+        }
+        replies.removeLast()
+        perform(session.handshakeEnded(outcome))
     }
 
     private mutating func begin() {
@@ -154,6 +180,21 @@ private struct Player: ~Copyable {
         case .connectionLost(let stage): "lost at \(stage)"
         case .abandoned(let reason): "abandoned: \(reason)"
         case .unsendable(let obstacle): "\(obstacle)"
+        case .tls(let failure, let policy):
+            "TLS: \(describe(failure)) (\(policy)\(failure.allowsClear ? ", clear" : ""))"
+        case .login(.refused(let reply)): "login refused: \(reply)"
+        case .login(let failure): "login: \(failure)"
+        }
+    }
+}
+
+extension Player {
+    private func describe(_ failure: TLSFailure) -> String {
+        switch failure {
+        case .refused(let reply): "refused \(reply)"
+        case .interrupted(let cause): describe(cause)
+        case .handshake(let reason): reason
+        case .notOffered, .octetsInClear, .unverified, .requireTLSNotOffered: "\(failure)"
         }
     }
 }

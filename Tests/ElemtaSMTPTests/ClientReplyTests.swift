@@ -11,7 +11,7 @@ struct ClientReplyTests {
             switch action {
             case .none: continue
             case .close(let failure): return (failure, session.greeting)
-            case .send, .ready, .sendContent, .ended: return (nil, session.greeting)
+            case .send, .ready, .startTLS, .sendContent, .ended: return (nil, session.greeting)
             }
         }
         return (nil, nil)

@@ -14,7 +14,7 @@ final class Sink: DeliveryDispatch {
     let work = Inbox<[WorkItem]>()
     private let name = Destination(name: "discard")
 
-    func destination(for recipient: ForwardPath) -> Destination { name }
+    func destination(for recipient: ForwardPath, demand: TransportDemand) -> Destination { name }
     func deliver(_ items: [WorkItem]) { work.post(items) }
 
     func serve(_ spool: Spool, _ note: ([WorkItem]) -> Void) {

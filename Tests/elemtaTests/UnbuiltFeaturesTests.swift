@@ -32,16 +32,8 @@ import Testing
             ("user: elemta", "user"),
             ("listeners: [{address: \":25\", submission: true}]", "listeners[0].submission"),
             (
-                "delivery: {relay_host: \"a.example:25\", relay_tls: required}",
-                "delivery.relay_tls: required"
-            ),
-            (
                 "delivery: {routes: [{domain: \"*\", deliver: \"maildir:///var/mail/{local}\"}]}",
                 "delivery.routes[0].deliver: maildir:///var/mail/{local}"
-            ),
-            (
-                "delivery: {routes: [{domain: \"*\", deliver: mx, tls: required}]}",
-                "delivery.routes[0].tls: required"
             ),
             ("delivery: {rate: [{domain: a.example, limit: \"1/1s\"}]}", "delivery.rate"),
             ("logging: {format: json}", "logging.format: json"),

@@ -55,9 +55,12 @@ public struct DeliveryRoute: Hashable, Sendable {
 
     public let pattern: Pattern
     public let target: Target
+    /// Means nothing for `discard`.
+    public let tls: ClientTLSPolicy
 
-    public init(_ pattern: Pattern, _ target: Target) {
+    public init(_ pattern: Pattern, _ target: Target, tls: ClientTLSPolicy = .opportunistic) {
         self.pattern = pattern
         self.target = target
+        self.tls = tls
     }
 }

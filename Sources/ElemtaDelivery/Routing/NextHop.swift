@@ -83,34 +83,4 @@ public enum NextHop: Hashable, Sendable {
     case smtp(RemoteServer)
     /// Thrown away and called delivered: for benchmarks.
     case discard
-
-    /// The name under which the queue groups what goes the same way. Equal next hops have equal
-    /// names, different ones different names.
-    var destinationName: String {
-        switch self {
-        case .discard: "discard"
-        case .smtp(let server):
-            switch server.host {
-            case .address, .host: "smtp:\(server)"
-            case .mailExchangers: "mx:\(server)"
-            }
-        }
-    }
-
-    /// The next hop with that name; nil for a name that none has.
-    init?(destinationName name: String) {
-        if name == "discard" {
-            self = .discard
-        } else if name.hasPrefix("smtp:"),
-            let server = RemoteServer(authority: String(name.dropFirst(5)))
-        {
-            self = .smtp(server)
-        } else if name.hasPrefix("mx:"),
-            let server = RemoteServer(relayHost: String(name.dropFirst(3)))
-        {
-            self = .smtp(server)
-        } else {
-            return nil
-        }
-    }
 }

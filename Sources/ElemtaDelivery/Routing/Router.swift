@@ -7,8 +7,31 @@ struct Router: Sendable {
     /// A target with its destination named beforehand: naming one per recipient costs a look-up, not
     /// a new string, unless the mail exchangers of the domain are meant.
     private enum Choice: Sendable {
-        case mailExchangers
-        case fixed(Destination)
+        case mailExchangers(ClientTLSPolicy)
+        case fixed(Destinations)
+    }
+
+    /// One target's destinations, by what messages demand.
+    private struct Destinations: Sendable {
+        let plain, tls, delivery: Destination
+
+        init(_ hop: NextHop, _ tls: ClientTLSPolicy, logsIn: Bool, isRelayHost: Bool) {
+            func destination(_ demand: TransportDemand) -> Destination {
+                let tls = tls.with(demand, toRelayHost: isRelayHost)
+                return Destination(name: DeliveryTerms(hop: hop, tls: tls, logsIn: logsIn).name)
+            }
+            plain = destination(.none)
+            self.tls = destination(.tls)
+            delivery = destination(.delivery)
+        }
+
+        subscript(_ demand: TransportDemand) -> Destination {
+            switch demand {
+            case .none: plain
+            case .tls: tls
+            case .delivery: delivery
+            }
+        }
     }
 
     /// Routes for one domain, with their place in the list.
@@ -19,11 +42,17 @@ struct Router: Sendable {
     /// Where `<Postmaster>` without a domain is, should the caller not have said (RFC 5321 4.5.1).
     private let ownDomain: Domain
 
-    init(routes: [DeliveryRoute], relayHost: RemoteServer?, ownDomain: Domain) {
-        self.ownDomain = ownDomain
-        otherwise = relayHost.map { Self.choice(.hop(.smtp($0))) } ?? .mailExchangers
-        for (place, route) in routes.enumerated() {
-            let choice = Self.choice(route.target)
+    init(_ settings: DeliverySettings) {
+        ownDomain = settings.hostname
+        otherwise =
+            settings.relayHost.map {
+                .fixed(
+                    Destinations(
+                        .smtp($0), settings.relayTLS, logsIn: settings.relayLogin != nil,
+                        isRelayHost: true))
+            } ?? .mailExchangers(.opportunistic)
+        for (place, route) in settings.routes.enumerated() {
+            let choice = Self.choice(route)
             if case .exact(let domain) = route.pattern {
                 if exact[domain] == nil { exact[domain] = (place, choice) }
             } else {
@@ -32,20 +61,23 @@ struct Router: Sendable {
         }
     }
 
-    private static func choice(_ target: DeliveryRoute.Target) -> Choice {
-        switch target {
-        case .mailExchangers: .mailExchangers
-        case .hop(let hop): .fixed(Destination(name: hop.destinationName))
+    private static func choice(_ route: DeliveryRoute) -> Choice {
+        switch route.target {
+        case .mailExchangers: .mailExchangers(route.tls)
+        case .hop(let hop):
+            .fixed(Destinations(hop, route.tls, logsIn: false, isRelayHost: false))
         }
     }
 
-    func destination(for recipient: ForwardPath) -> Destination {
+    func destination(for recipient: ForwardPath, demand: TransportDemand) -> Destination {
         let domain = recipient.mailbox?.domain ?? ownDomain
         switch choice(for: domain) {
-        case .fixed(let destination): return destination
-        case .mailExchangers:
-            let hop = NextHop.smtp(RemoteServer(mailDomain: domain))
-            return Destination(name: hop.destinationName)
+        case .fixed(let destinations): return destinations[demand]
+        case .mailExchangers(let tls):
+            let terms = DeliveryTerms(
+                hop: .smtp(RemoteServer(mailDomain: domain)),
+                tls: tls.with(demand, toRelayHost: false))
+            return Destination(name: terms.name)
         }
     }
 

@@ -27,6 +27,8 @@ final class ClientConnection: ConnectionDelegate {
     private var failures: [FailureReason] = []
     private var connection: Connection?
     private var session: ClientSession
+    /// For what is sent from now on.
+    private(set) var channel = DeliveryEvent.Channel.clear(cause: nil)
     private var sender: ContentSender?
     private var messageCount = 0
     private var repliesSeen = 0
@@ -54,7 +56,7 @@ final class ClientConnection: ConnectionDelegate {
         worker.setDeadline(nil, of: self)
         while let next = furtherTargets.popFirst() {
             target = next
-            session = ClientSession(heloName: worker.heloName)
+            begin(next)
             do throws(ReactorError) {
                 connection = try Connection.connect(
                     loop: worker.loop, to: next.address, from: worker.source(for: next.address),
@@ -68,6 +70,15 @@ final class ClientConnection: ConnectionDelegate {
         }
         phase = .closed
         worker.couldNotOpen(self, Self.worst(of: failures))
+    }
+
+    private func begin(_ target: DeliveryTarget) {
+        let cause =
+            queue.tls == .opportunistic
+            ? worker.clearHosts.cause(for: target.address, at: worker.now) : nil
+        channel = .clear(cause: cause)
+        session = ClientSession(
+            heloName: worker.heloName, tls: cause == nil ? queue.tls : .off, login: queue.login)
     }
 
     /// A host that refuses for good may stand beside one that is only away: any that may work later
@@ -91,7 +102,8 @@ final class ClientConnection: ConnectionDelegate {
     func connection(_ connection: Connection, happened event: ConnectionEvent) {
         guard connection === self.connection else { return }
         switch event {
-        case .connected, .tlsEstablished: setDeadline()
+        case .connected: setDeadline()
+        case .tlsEstablished: established()
         case .readable: read()
         case .drained, .unsentBelowLimit: sendMore()
         case .closedByPeer: lost(nil)
@@ -155,6 +167,9 @@ final class ClientConnection: ConnectionDelegate {
             if let error, session.stage == .greeting, session.replyCount == 0 {
                 return openingFailed(FailureReason(error, to: target))
             }
+            if session.stage == .handshake, let reason = error?.reason {
+                return perform(session.handshakeEnded(.failed(reason)))
+            }
         case .ready, .delivering: break
         }
         perform(session.interrupt(.connectionLost))
@@ -166,6 +181,7 @@ final class ClientConnection: ConnectionDelegate {
         switch action {
         case .none: return
         case .send(let octets): connection?.write(octets)
+        case .startTLS: startTLS()
         case .sendContent(let transfer): beginContent(transfer)
         case .ready:
             queue.isGood(target.address)
@@ -182,11 +198,55 @@ final class ClientConnection: ConnectionDelegate {
     /// The dialogue has ended outside a transaction.
     private func refused(_ failure: ClientFailure?) {
         guard case .opening = phase, let failure else { return close() }
+        let reason = FailureReason(failure, with: target)
+        leaveServer(after: failure)
+        if case .tls(let what, .opportunistic) = failure, what.allowsClear, mayGoInClear {
+            worker.clearHosts.add(target.address, because: reason.text, at: worker.now)
+            furtherTargets = [target] + furtherTargets
+            return openNext()
+        }
+        openingFailed(reason)
+    }
+
+    private func leaveServer(after failure: ClientFailure) {
+        switch failure {
+        // Nothing that is said now reaches anybody.
+        case .tls(.octetsInClear, _), .tls(.handshake, _), .tls(.interrupted, _):
+            connection?.close()
         // RFC 5321 3.1: QUIT also after a refused greeting. It's lost when the server has gone.
-        connection?.write(ClientSession.farewell)
-        connection?.closeAfterFlush()
+        case .tls, .login, .reply, .protocolError, .timedOut, .connectionLost, .abandoned,
+            .unsendable:
+            connection?.write(ClientSession.farewell)
+            connection?.closeAfterFlush()
+        }
         connection = nil
-        openingFailed(FailureReason(failure, with: target))
+    }
+
+    // MARK: TLS
+
+    /// Without TLS the relay host would only be told that we don't log in.
+    private var mayGoInClear: Bool { queue.login?.isAllowedInClear ?? true }
+
+    private func startTLS() {
+        guard let connection else { return }
+        do throws(ReactorError) {
+            let dropped = try connection.startTLS(
+                client: worker.tls.context(for: queue.tls), name: target.certificateName)
+            if dropped > 0 { perform(session.handshakeEnded(.octetsWaiting)) }
+        } catch {
+            perform(session.handshakeEnded(.failed("\(error)")))
+        }
+    }
+
+    private func established() {
+        guard let description = connection?.tls else { return }
+        channel = .tls(description)
+        perform(
+            session.handshakeEnded(
+                .established(
+                    description.isPeerVerified
+                        ? queue.identity(ofVerified: target.host) : .unverified)))
+        setDeadline()
     }
 
     /// Goes on with the message under way, the next one, or to rest. A loop, since a message that

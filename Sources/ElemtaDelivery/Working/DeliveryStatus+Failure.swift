@@ -4,20 +4,29 @@ import ElemtaSMTP
 
 /// A reason in the words of a report: whether it is for good, and what to say.
 struct FailureReason {
-    let isPermanent: Bool
+    enum Kind {
+        case permanent, transient
+        /// Transient, though it won't pass by itself.
+        case loginFailed
+    }
+
+    let kind: Kind
     let status: DeliveryStatus
 
-    init(isPermanent: Bool, status: DeliveryStatus) {
-        self.isPermanent = isPermanent
+    private init(_ kind: Kind, _ status: DeliveryStatus) {
+        self.kind = kind
         self.status = status
     }
 
     /// Ours, nobody having answered. The class of the status says whether it is for good.
     init(_ enhanced: EnhancedStatus, _ text: String, nextHop: String = "") {
-        isPermanent = enhanced.class == .permanentFailure
-        status = DeliveryStatus(
-            enhancedStatus: enhanced, text: Array(text.utf8), nextHop: nextHop)
+        self.init(
+            enhanced.class == .permanentFailure ? .permanent : .transient,
+            DeliveryStatus(enhancedStatus: enhanced, text: Array(text.utf8), nextHop: nextHop))
     }
+
+    var isPermanent: Bool { kind == .permanent }
+    var text: String { String(decoding: status.text, as: UTF8.self) }
 
     var result: RecipientResult { isPermanent ? .failed(status) : .deferred(status) }
 
@@ -53,8 +62,8 @@ struct FailureReason {
         switch failure {
         case .reply(let reply, _):
             self.init(
-                isPermanent: failure.isPermanent,
-                status: DeliveryStatus(reply, nextHop: nextHop))
+                failure.isPermanent ? .permanent : .transient,
+                DeliveryStatus(reply, nextHop: nextHop))
         case .protocolError(let error, let stage):
             self.init(
                 EnhancedStatus(.persistentTransientFailure, 5, 0),
@@ -73,6 +82,13 @@ struct FailureReason {
                 "The message could not be sent: \(reason)", nextHop: nextHop)
         case .unsendable(let obstacle):
             self.init(obstacle, nextHop: nextHop)
+        case .tls(let what, _):
+            let text = Self.text(of: what, with: target)
+            self.init(
+                failure.isPermanent ? Self.requireTLS : Self.status(of: what), text,
+                nextHop: nextHop)
+        case .login(let what):
+            self.init(what, nextHop: nextHop)
         }
     }
 
@@ -96,7 +112,75 @@ struct FailureReason {
                 EnhancedStatus(.permanentFailure, 6, 3),
                 "\(nextHop) does not take content with bare CR or LF (CHUNKING)",
                 nextHop: nextHop)
+        case .needsRequireTLS:
+            self.init(
+                Self.requireTLS, "\(nextHop) can't be used for messages with REQUIRETLS",
+                nextHop: nextHop)
         }
+    }
+}
+
+// MARK: - TLS and AUTH
+
+extension FailureReason {
+    /// RFC 8689 4.2.1 has 5.7.10 too, for a server without TLS. One code for everything that a sender
+    /// can only answer by sending without REQUIRETLS is easier to act on.
+    private static let requireTLS = EnhancedStatus(.permanentFailure, 7, 30)
+
+    /// A domain whose mail exchangers anybody may have named (RFC 8689 4.2.1, step 2).
+    static func unprovenExchangers(of server: RemoteServer) -> FailureReason {
+        FailureReason(
+            requireTLS,
+            "The message requires TLS, and nothing proves which hosts take mail for \(server)")
+    }
+
+    /// RFC 3463 3.8: 7.4 is a security feature that isn't supported, 7.5 a cryptographic failure.
+    private static func status(of failure: TLSFailure) -> EnhancedStatus {
+        switch failure {
+        case .notOffered, .refused, .requireTLSNotOffered:
+            EnhancedStatus(.persistentTransientFailure, 7, 4)
+        case .octetsInClear, .handshake, .unverified, .interrupted:
+            EnhancedStatus(.persistentTransientFailure, 7, 5)
+        }
+    }
+
+    private static func text(of failure: TLSFailure, with target: DeliveryTarget) -> String {
+        let nextHop = target.description
+        return switch failure {
+        case .notOffered: "\(nextHop) does not offer TLS (STARTTLS), and here it is required"
+        case .refused(let reply): "\(nextHop) refused STARTTLS: \(reply)"
+        case .octetsInClear:
+            "\(nextHop), or somebody on the way, sent octets in clear before the TLS handshake"
+        case .handshake(let reason): "The TLS handshake with \(nextHop) failed: \(reason)"
+        case .unverified: "The certificate of \(nextHop) does not show who it is"
+        case .interrupted(let cause):
+            "TLS with \(nextHop) was broken off: \(FailureReason(cause, with: target).text)"
+        case .requireTLSNotOffered:
+            "\(nextHop) does not offer REQUIRETLS, and the message requires it"
+        }
+    }
+
+    private init(_ failure: LoginFailure, nextHop: String) {
+        let (kind, detail, text): (Kind, UInt16, String) =
+            switch failure {
+            case .needsTLS:
+                (
+                    .loginFailed, 11,
+                    "\(nextHop) offers no TLS, and the password is not sent in clear"
+                )
+            case .noMechanism: (.loginFailed, 4, "\(nextHop) offers neither AUTH PLAIN nor LOGIN")
+            case .refused(let reply):
+                (
+                    reply.isPermanent ? .loginFailed : .transient, reply.isPermanent ? 8 : 0,
+                    "\(nextHop) does not let us log in: \(reply)"
+                )
+            }
+        // Whatever the code of the reply, it is never about a message.
+        self.init(
+            kind,
+            DeliveryStatus(
+                enhancedStatus: EnhancedStatus(.persistentTransientFailure, 7, detail),
+                text: Array(text.utf8), nextHop: nextHop))
     }
 }
 

@@ -16,6 +16,8 @@ final class DeliveryWorker {
     unowned let loop: EventLoop
     let settings: DeliverySettings
     let heloName: [UInt8]
+    let tls: TLSContexts
+    var clearHosts = ClearHosts()
     private let store: any MessageStore
     private let events: @Sendable (DeliveryEvent) -> Void
     /// Asks for the hosts of a next hop; the answer comes as a message.
@@ -40,7 +42,7 @@ final class DeliveryWorker {
     }
 
     init(
-        loop: EventLoop, settings: DeliverySettings, maximumConnections: Int,
+        loop: EventLoop, settings: DeliverySettings, maximumConnections: Int, tls: TLSContexts,
         store: any MessageStore, events: @escaping @Sendable (DeliveryEvent) -> Void,
         resolve: @escaping (Destination, RemoteServer) -> Void
     ) {
@@ -48,6 +50,7 @@ final class DeliveryWorker {
         self.settings = settings
         heloName = Array(settings.heloName.utf8)
         self.maximumConnections = maximumConnections
+        self.tls = tls
         self.store = store
         self.events = events
         self.resolve = resolve
@@ -92,11 +95,11 @@ final class DeliveryWorker {
 
     private func queue(for destination: Destination) -> DestinationQueue? {
         if let queue = queues[destination] { return queue }
-        guard case .smtp(let server)? = NextHop(destinationName: destination.name) else {
-            return nil
-        }
+        guard let terms = DeliveryTerms(name: destination.name), case .smtp(let server) = terms.hop
+        else { return nil }
         let queue = DestinationQueue(
-            destination, server, maximumWindow: settings.maximumConnectionsPerDestination)
+            destination, server, tls: terms.tls, login: terms.logsIn ? settings.relayLogin : nil,
+            maximumWindow: settings.maximumConnectionsPerDestination)
         queues[destination] = queue
         return queue
     }
@@ -150,19 +153,30 @@ final class DeliveryWorker {
     private func found(_ resolution: Resolution, for destination: Destination) {
         guard let queue = queues[destination], case .asked = queue.hosts else { return }
         switch resolution {
-        case .hosts(let hosts, let seconds):
+        case .hosts(let found, let seconds):
+            let hosts = queue.acceptable(found)
+            guard !hosts.isEmpty else {
+                queue.hosts = .unknown
+                return giveUp(queue, .unprovenExchangers(of: queue.server), over: nil)
+            }
             queue.hosts = .known(hosts, until: now + .seconds(min(max(seconds, 30), 600)))
             serve(queue)
         case .failed(let failure):
             queue.hosts = .unknown
-            giveUp(queue, FailureReason(failure, of: queue.server), at: nil)
+            giveUp(queue, FailureReason(failure, of: queue.server), over: nil)
         }
     }
 
     /// All that waits gets the same answer: nobody could be asked.
     private func giveUp(
-        _ queue: DestinationQueue, _ reason: FailureReason, at target: DeliveryTarget?
+        _ queue: DestinationQueue, _ reason: FailureReason, over connection: ClientConnection?
     ) {
+        let outcome: DeliveryEvent.Outcome =
+            switch reason.kind {
+            case .permanent: .failed
+            case .transient: .deferred
+            case .loginFailed: .loginFailed
+            }
         while let item = queue.items.popFirst() {
             answer(
                 DeliveryOutcome(
@@ -170,9 +184,8 @@ final class DeliveryWorker {
             events(
                 DeliveryEvent(
                     id: item.id, recipient: nil, destination: queue.destination,
-                    host: target?.host, address: target?.address,
-                    outcome: reason.isPermanent ? .failed : .deferred, status: reason.status,
-                    duration: .zero))
+                    host: connection?.target.host, address: connection?.target.address,
+                    channel: nil, outcome: outcome, status: reason.status, duration: .zero))
         }
         forgetIfUnused(queue)
     }
@@ -201,7 +214,7 @@ final class DeliveryWorker {
         queue.couldNotConnect(at: now)
         remove(connection)
         // Others that stand, or are still trying, go on with what waits.
-        if queue.connections.isEmpty, !isStopping { giveUp(queue, reason, at: connection.target) }
+        if queue.connections.isEmpty, !isStopping { giveUp(queue, reason, over: connection) }
         afterRemoval(of: connection)
     }
 
@@ -240,7 +253,8 @@ final class DeliveryWorker {
         events(
             DeliveryEvent(
                 id: item.id, recipient: nil, destination: queue.destination, host: nil,
-                address: nil, outcome: .deferred, status: reason.status, duration: .zero))
+                address: nil, channel: nil, outcome: .deferred, status: reason.status,
+                duration: .zero))
     }
 
     /// The item is the next again.
@@ -276,7 +290,8 @@ final class DeliveryWorker {
             DeliveryEvent(
                 id: job.item.id, recipient: recipient, destination: connection.queue.destination,
                 host: connection.target.host, address: connection.target.address,
-                outcome: outcome, status: result.status ?? DeliveryStatus(),
+                channel: connection.channel, outcome: outcome,
+                status: result.status ?? DeliveryStatus(),
                 duration: now - job.began))
     }
 

@@ -12,6 +12,11 @@ struct DeliveryTarget: Hashable {
     var description: String {
         host.hasPrefix("[") ? "\(address)" : "\(host) (\(address))"
     }
+
+    /// What the certificate is to bear: the name, or the address where there is no name.
+    var certificateName: String {
+        host.hasPrefix("[") ? String(host.dropFirst().dropLast()) : host
+    }
 }
 
 /// What waits for one destination, and what is known about it. Belongs to its worker's thread.
@@ -38,6 +43,8 @@ final class DestinationQueue {
 
     let destination: Destination
     let server: RemoteServer
+    let tls: ClientTLSPolicy
+    let login: ClientLogin?
     let maximumWindow: Int
     var items: Deque<Item> = []
     var hosts = Hosts.unknown
@@ -56,9 +63,14 @@ final class DestinationQueue {
     var isWaitingForRoom = false
     private var avoided: [SocketAddress: MonotonicTime] = [:]
 
-    init(_ destination: Destination, _ server: RemoteServer, maximumWindow: Int) {
+    init(
+        _ destination: Destination, _ server: RemoteServer, tls: ClientTLSPolicy,
+        login: ClientLogin?, maximumWindow: Int
+    ) {
         self.destination = destination
         self.server = server
+        self.tls = tls
+        self.login = login
         self.maximumWindow = max(1, maximumWindow)
         window = min(Self.initialWindow, self.maximumWindow)
         if case .address(let address) = server.host {
@@ -87,6 +99,26 @@ final class DestinationQueue {
     }
 
     func isGood(_ address: SocketAddress) { avoided[address] = nil }
+
+    /// Who a host is whose certificate bears the name that it was looked for by. DNS isn't validated
+    /// and MTA-STS isn't asked, so that of a domain's mail exchangers only one that bears the name of
+    /// the domain itself is known to be one; names from the configuration need no proof.
+    func identity(ofVerified host: String) -> PeerIdentity {
+        switch server.host {
+        case .address, .host: .authenticated
+        case .mailExchangers(let domain):
+            DomainNameEncoding.asciiName(of: domain)?.lowercased() == host.lowercased()
+                ? .authenticated : .verified
+        }
+    }
+
+    /// Those of `hosts` that the policy lets be tried.
+    func acceptable(_ hosts: [MailHost]) -> [MailHost] {
+        switch tls {
+        case .off, .opportunistic, .required: hosts
+        case .requireTLS: hosts.filter { identity(ofVerified: $0.name) == .authenticated }
+        }
+    }
 
     /// The addresses to try, in the order of RFC 5321 5.1: by preference, equals in any order; those
     /// that failed a moment ago behind the others.

@@ -54,7 +54,9 @@ struct DeliveryReport {
             longestLine: UInt64(body.longestLine))
         let parameters = MailParameters(
             bodyType: body.isEightBit ? .eightBitMIME : .sevenBit,
-            smtputf8: sender.isInternationalized)
+            smtputf8: sender.isInternationalized,
+            // RFC 8689 5: what it says of the original is as worthy of protection.
+            requireTLS: original.parameters.requireTLS)
         let transaction = MailTransaction(
             reversePath: .null, parameters: parameters,
             recipients: [AcceptedRecipient(path: .mailbox(sender))])
@@ -237,13 +239,15 @@ struct DeliveryReport {
         }
     }
 
-    /// RET counts for failures only (RFC 3461 4.3); without it the header section is enough.
+    /// RET counts for failures only (RFC 3461 4.3); without it the header section is enough, and with
+    /// REQUIRETLS all that may be returned (RFC 8689 5).
     private func writeOriginal(_ content: [UInt8], _ body: inout ReportWriter) {
         let isGlobal = original.parameters.smtputf8
         let isFaithful =
             !original.summary.unsafeForData && !original.summary.traits.contains(.nul)
             && original.summary.longestLine <= 998
-        if worst == .failed, original.parameters.returnContent == .full, isFaithful,
+        if worst == .failed, original.parameters.returnContent == .full,
+            !original.parameters.requireTLS, isFaithful,
             content.count == original.contentOctets, content.count <= Self.returnedOctets
         {
             writePart(

@@ -287,9 +287,10 @@ extension SpoolLoop {
     /// Where the recipients of a message go, and when.
     func plan(_ envelope: Envelope, _ place: ContentPlace) -> MessagePlan {
         let dispatch = dispatch
+        let demand = envelope.transportDemand
         return MessagePlan(
             envelope, place: place, now: now, retention: options.failedRetention,
-            destination: { dispatch.destination(for: $0) })
+            destination: { dispatch.destination(for: $0, demand: demand) })
     }
 
     // MARK: - After the commit

@@ -56,9 +56,10 @@ extension SpoolLoop {
         announce(settlement, outcome.destination, &draft)
         let changed = settlement.envelope
         let dispatch = dispatch
+        let demand = changed.transportDemand
         var groups = MessagePlan.groups(
             of: changed, members: taken.answer.members == .allPending ? nil : members, now: now,
-            destination: { dispatch.destination(for: $0) })
+            destination: { dispatch.destination(for: $0, demand: demand) })
         if !changed.hasPendingRecipients {
             guard changed.hasFailedRecipients, options.failedRetention > 0 else {
                 try drop(outcome.id, place, transaction, tables, &draft)

@@ -21,6 +21,7 @@ struct CommandComposer: Sendable {
     let extensions: ServerExtensions
     let body: BodyType
     let smtputf8: Bool
+    let requireTLS: Bool
 
     func append(_ command: ClientCommand, to octets: inout [UInt8]) {
         switch command {
@@ -32,7 +33,8 @@ struct CommandComposer: Sendable {
         octets += "\r\n".utf8
     }
 
-    /// RFC 5321 4.1.1.2, RFC 1870 3, RFC 6152 3, RFC 6531 3.4, RFC 3461 4.3 and 4.4.
+    /// RFC 5321 4.1.1.2, RFC 1870 3, RFC 6152 3, RFC 6531 3.4, RFC 8689 2, RFC 4954 5, RFC 3461 4.3
+    /// and 4.4.
     private func appendMail(to octets: inout [UInt8]) {
         octets += "MAIL FROM:<".utf8
         if case .mailbox(let mailbox) = transaction.reversePath { octets += mailbox.octets }
@@ -42,6 +44,13 @@ struct CommandComposer: Sendable {
         }
         if body != .sevenBit { octets += " BODY=\(body.rawValue)".utf8 }
         if smtputf8 { octets += " SMTPUTF8".utf8 }
+        if requireTLS { octets += " REQUIRETLS".utf8 }
+        if extensions.mechanisms != nil, let submitter = transaction.parameters.submitter {
+            octets += " AUTH=".utf8
+            // RFC 4954 5: `<>` stands for nobody known.
+            if submitter.isEmpty { octets += "<>".utf8 }
+            Self.appendXtext(submitter, to: &octets)
+        }
         guard extensions.dsn else { return }
         if let content = transaction.parameters.returnContent {
             octets += " RET=\(content.rawValue)".utf8

@@ -5,6 +5,9 @@ public enum ClientAction: Sendable {
     case send([UInt8])
     /// The dialogue has been opened: `begin(_:)` may be called.
     case ready
+    /// Begin the handshake, as the client, then call `handshakeEnded(_:)`. Octets that are there
+    /// already came in clear.
+    case startTLS
     /// Send the content, then call `contentSent()`.
     case sendContent(ContentTransfer)
     /// The transaction is over. When `isReady` the next may begin on this connection, else close it.
@@ -16,8 +19,9 @@ public enum ClientAction: Sendable {
 /// The client's side of one SMTP connection (RFC 5321), without sockets and without a clock.
 ///
 /// The driver feeds it what arrives (`next(in:)`), performs the action that comes back, and tells it
-/// what it can't see: that content is on the wire (`contentSent()`), that time is up or the
-/// connection gone (`interrupt(_:)`). One input, one action.
+/// what it can't see: that content is on the wire (`contentSent()`), what became of a handshake
+/// (`handshakeEnded(_:)`), that time is up or the connection gone (`interrupt(_:)`). One input, one
+/// action.
 ///
 /// A server can't make it hold more than `ReplyParser` allows, can't make it answer what it never
 /// asked, and can't make it report a recipient as accepted without a 2xx to that recipient *and* to
@@ -27,6 +31,10 @@ public struct ClientSession: ~Copyable {
         case greeting
         /// EHLO, or HELO after it was refused, is under way.
         case hello(isExtended: Bool)
+        /// The reply to STARTTLS is owed.
+        case startTLS
+        case handshake
+        case login(LoginExchange)
         case ready(needsReset: Bool)
         case envelope(EnvelopeExchange)
         case content(EnvelopeExchange)
@@ -39,21 +47,28 @@ public struct ClientSession: ~Copyable {
         case closed
     }
 
-    private var phase = Phase.greeting
-    private var parser = ReplyParser()
-    private let heloName: [UInt8]
-    /// What the server offered; nothing before EHLO was answered, and nothing after HELO.
-    public private(set) var extensions = ServerExtensions()
-    /// The reply to the greeting, for the log.
-    public private(set) var greeting: RemoteReply?
+    var phase = Phase.greeting
+    var parser = ReplyParser()
+    let heloName: [UInt8]
+    let policy: ClientTLSPolicy
+    let login: ClientLogin?
+    var channel = ClientChannel.clear
+    /// What the server offered; nothing before EHLO was answered, and nothing after HELO. Inside TLS
+    /// only what was offered there.
+    public internal(set) var extensions = ServerExtensions()
+    /// The reply to the greeting, for the log; nil again inside TLS.
+    public internal(set) var greeting: RemoteReply?
 
     /// Replies taken so far. A deadline is for one reply, not for one octet of it: whoever keeps it
     /// starts anew when this has changed.
     public private(set) var replyCount = 0
 
-    /// `heloName` is the argument of EHLO: a domain or an address literal (RFC 5321 4.1.1.1).
-    public init(heloName: [UInt8]) {
+    /// `heloName` is the argument of EHLO: a domain or an address literal (RFC 5321 4.1.1.1). With a
+    /// `login` nothing is sent to a server that doesn't take it.
+    public init(heloName: [UInt8], tls policy: ClientTLSPolicy = .off, login: ClientLogin? = nil) {
         self.heloName = heloName
+        self.policy = policy
+        self.login = login
     }
 
     /// What is being waited for.
@@ -61,6 +76,9 @@ public struct ClientSession: ~Copyable {
         switch phase {
         case .greeting: .greeting
         case .hello: .hello
+        case .startTLS: .startTLS
+        case .handshake: .handshake
+        case .login: .login
         case .ready: .idle
         case .envelope(let exchange): exchange.awaited.stage
         case .content: .content
@@ -78,6 +96,8 @@ public struct ClientSession: ~Copyable {
     /// the action, and call again while octets are left.
     public mutating func next(in input: Span<UInt8>) -> (consumed: Int, action: ClientAction) {
         if stage == .closed { return (input.count, .none) }
+        // What comes before the handshake's end doesn't come from inside TLS.
+        if stage == .handshake { return (input.count, handshakeEnded(.octetsWaiting)) }
         let (consumed, outcome) = parser.next(in: input)
         switch outcome {
         case .incomplete:
@@ -102,7 +122,8 @@ public struct ClientSession: ~Copyable {
         guard case .ready(let needsReset) = exchange(&phase, with: .closed) else {
             return .close(nil)
         }
-        var envelope = EnvelopeExchange(transaction, extensions: extensions, reset: needsReset)
+        var envelope = EnvelopeExchange(
+            transaction, extensions: extensions, channel: channel, reset: needsReset)
         guard let octets = envelope.nextCommands() else {
             phase = .ready(needsReset: needsReset)
             return .ended(envelope.result())
@@ -147,15 +168,11 @@ public struct ClientSession: ~Copyable {
     /// RFC 5321 3.1 wants QUIT even after a refused greeting.
     public static let farewell = Array("QUIT\r\n".utf8)
 
-    private func helloCommand(isExtended: Bool) -> [UInt8] {
-        Array((isExtended ? "EHLO " : "HELO ").utf8) + heloName + Array("\r\n".utf8)
-    }
-
     /// Whether more octets are in order after `action`: replies to pipelined commands are.
     private func awaitsReply(after action: ClientAction) -> Bool {
         switch action {
         case .none: stage != .idle && stage != .closed
-        case .send, .ready, .sendContent, .ended, .close: stage == .closed
+        case .send, .ready, .startTLS, .sendContent, .ended, .close: stage == .closed
         }
     }
 
@@ -165,6 +182,12 @@ public struct ClientSession: ~Copyable {
             return receiveGreeting(reply)
         case .hello(let isExtended):
             return receiveHello(reply, isExtended: isExtended)
+        case .startTLS:
+            return receiveStartTLS(reply)
+        case .handshake:
+            return .close(.tls(.octetsInClear, policy))
+        case .login(let exchange):
+            return receiveLogin(reply, exchange)
         case .ready:
             // 421 because we were idle too long, or nonsense.
             return reply.closesConnection
@@ -187,35 +210,6 @@ public struct ClientSession: ~Copyable {
         case .closed:
             return .close(nil)
         }
-    }
-
-    private mutating func receiveGreeting(_ reply: RemoteReply) -> ClientAction {
-        greeting = reply
-        guard reply.code == 220 else {
-            return .close(
-                reply.code >= 400
-                    ? .reply(reply, .greeting)
-                    : .protocolError(.outOfSequence(reply.code), .greeting))
-        }
-        phase = .hello(isExtended: true)
-        return .send(helloCommand(isExtended: true))
-    }
-
-    /// RFC 5321 3.2: a client falls back to HELO when the server doesn't know EHLO; some say so by
-    /// another 5xx than 500 and 502.
-    private mutating func receiveHello(_ reply: RemoteReply, isExtended: Bool) -> ClientAction {
-        if reply.isPositive {
-            if isExtended { extensions = ServerExtensions(of: reply) }
-            phase = .ready(needsReset: false)
-            return .ready
-        }
-        if isExtended, reply.isPermanent {
-            phase = .hello(isExtended: false)
-            return .send(helloCommand(isExtended: false))
-        }
-        return .close(
-            reply.code >= 400
-                ? .reply(reply, .hello) : .protocolError(.outOfSequence(reply.code), .hello))
     }
 
     private mutating func receive(
@@ -268,7 +262,10 @@ public struct ClientSession: ~Copyable {
         }
         switch exchange(&phase, with: .closed) {
         case .greeting: return .close(failure)
-        case .hello: return .close(failure)
+        case .hello: return .close(channel == .clear ? failure : interruptedTLS(failure))
+        case .startTLS: return .close(interruptedTLS(failure))
+        case .handshake: return .close(interruptedTLS(failure))
+        case .login: return .close(failure)
         case .ready: return .close(failure)
         case .envelope(let envelope): return Self.ended(envelope, failure)
         case .content(let envelope): return Self.ended(envelope, failure)

@@ -38,6 +38,11 @@ public enum RecipientVerdict: Hashable, Sendable {
 /// 4.5.3.2).
 public enum ClientStage: Hashable, Sendable {
     case greeting, hello
+    /// The reply to STARTTLS is owed.
+    case startTLS
+    case handshake
+    /// Under way to being logged in (RFC 4954).
+    case login
     /// No command is under way.
     case idle
     case mail, recipient, data
@@ -61,6 +66,9 @@ public enum ClientFailure: Error, Hashable, Sendable {
     case abandoned(String)
     /// The message can't be sent to a server that offers what this one does.
     case unsendable(Obstacle)
+    /// The connection isn't as secure as the policy wants it.
+    case tls(TLSFailure, ClientTLSPolicy)
+    case login(LoginFailure)
 
     public enum Obstacle: Hashable, Sendable {
         /// Larger than the SIZE offered (RFC 1870 6.1): 5.3.4.
@@ -71,6 +79,9 @@ public enum ClientFailure: Error, Hashable, Sendable {
         case needsEightBitMIME
         /// A bare CR or bare LF, and no CHUNKING (RFC 3030 2): 5.6.3.
         case needsChunking
+        /// It came with REQUIRETLS, and the connection isn't one for such messages (RFC 8689 4.2.1):
+        /// 5.7.30.
+        case needsRequireTLS
     }
 
     /// Whether trying again is pointless.
@@ -81,6 +92,10 @@ public enum ClientFailure: Error, Hashable, Sendable {
             reply.isPermanent && !(stage == .recipient && reply.code == 552)
         case .protocolError, .timedOut, .connectionLost, .abandoned: false
         case .unsendable: true
+        // Another policy's mail waits for the server to be mended; RFC 8689 4.2.1 tells the sender.
+        case .tls(let failure, let policy): policy == .requireTLS && failure.isLasting
+        // The fault is ours or the next hop's, never the message's.
+        case .login: false
         }
     }
 }

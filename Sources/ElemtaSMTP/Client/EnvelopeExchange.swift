@@ -24,11 +24,14 @@ struct EnvelopeExchange: ~Copyable {
     private var isAccepted: [Bool]
 
     /// Decides how the message goes, and whether it can (`isSendable`).
-    init(_ transaction: ClientTransaction, extensions: ServerExtensions, reset: Bool) {
-        let plan = TransmissionPlan(for: transaction, extensions: extensions)
+    init(
+        _ transaction: ClientTransaction, extensions: ServerExtensions, channel: ClientChannel,
+        reset: Bool
+    ) {
+        let plan = TransmissionPlan(for: transaction, extensions: extensions, channel: channel)
         composer = CommandComposer(
             transaction: transaction, extensions: extensions, body: plan.body,
-            smtputf8: plan.smtputf8)
+            smtputf8: plan.smtputf8, requireTLS: plan.requireTLS)
         transfer = plan.transfer
         isPipelined = extensions.pipelining
         verdicts = plan.obstacles.map { $0.map { .failed(.unsendable($0)) } }

@@ -7,6 +7,10 @@ public struct ServerExtensions: Hashable, Sendable {
     public var chunking = false
     public var binaryMIME = false
     public var enhancedStatusCodes = false
+    public var startTLS = false
+    public var requireTLS = false
+    /// The mechanisms of AUTH, as far as Elemta knows them; nil: no AUTH (RFC 4954 3).
+    public var mechanisms: Set<SASLMechanism>?
     public var size = SizeLimit.notOffered
 
     /// RFC 1870 4: the largest message the server takes, in octets.
@@ -33,6 +37,12 @@ public struct ServerExtensions: Hashable, Sendable {
             case "CHUNKING": chunking = true
             case "BINARYMIME": binaryMIME = true
             case "ENHANCEDSTATUSCODES": enhancedStatusCodes = true
+            case "STARTTLS": startTLS = true
+            case "REQUIRETLS": requireTLS = true
+            case "AUTH":
+                let names = words.dropFirst().map { String(decoding: $0, as: UTF8.self) }
+                mechanisms = (mechanisms ?? []).union(
+                    names.compactMap { SASLMechanism(rawValue: $0.uppercased()) })
             case "SIZE":
                 let limit = words.dropFirst().first.flatMap {
                     UInt64(String(decoding: $0, as: UTF8.self))

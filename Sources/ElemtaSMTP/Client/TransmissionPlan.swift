@@ -2,6 +2,8 @@
 struct TransmissionPlan {
     let body: BodyType
     let smtputf8: Bool
+    /// REQUIRETLS goes with MAIL.
+    let requireTLS: Bool
     let transfer: ContentTransfer
     /// By recipient; nil: nothing stands in the way.
     let obstacles: [ClientFailure.Obstacle?]
@@ -11,8 +13,12 @@ struct TransmissionPlan {
     /// every server has been tried with, and costs no further round trip under PIPELINING.
     static let chunkingThreshold: UInt64 = 65_536
 
-    init(for transaction: ClientTransaction, extensions: ServerExtensions) {
+    init(
+        for transaction: ClientTransaction, extensions: ServerExtensions, channel: ClientChannel
+    ) {
         let content = transaction.content
+        let asksForTLS = transaction.parameters.requireTLS
+        requireTLS = asksForTLS && channel.isAuthenticated && extensions.requireTLS
         // RFC 6531 3.2: only what is internationalized needs the extension, not the declaration.
         let internationalized = Self.isInternationalized(transaction)
         smtputf8 =
@@ -26,6 +32,9 @@ struct TransmissionPlan {
         let common: ClientFailure.Obstacle? =
             if case .octets(let limit) = extensions.size, limit < content.octetCount {
                 .tooLarge(limit: limit)
+            } else if asksForTLS, !requireTLS, transaction.reversePath != .null {
+                // RFC 8689 5: a report isn't lost for want of REQUIRETLS.
+                .needsRequireTLS
             } else if internationalized, !extensions.smtputf8 {
                 .needsSMTPUTF8
             } else if needsChunking, !extensions.chunking {

@@ -26,6 +26,23 @@ public enum Base64 {
         return bits == 0 ? octets : nil
     }
 
+    /// `octets` in groups of four characters, the last of them padded.
+    static func encode(_ octets: [UInt8]) -> [UInt8] {
+        let alphabet = Array(
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
+        var text: [UInt8] = []
+        text.reserveCapacity((octets.count + 2) / 3 * 4)
+        for start in stride(from: 0, to: octets.count, by: 3) {
+            let group = octets[start..<min(start + 3, octets.count)]
+            let bits = group.reduce(UInt32(0)) { $0 << 8 | UInt32($1) } << (8 * (3 - group.count))
+            for position in 0...3 {
+                let value = Int(bits >> (18 - 6 * position) & 0x3F)
+                text.append(position <= group.count ? alphabet[value] : .equals)
+            }
+        }
+        return text
+    }
+
     private static func value(of octet: UInt8) -> UInt8? {
         switch octet {
         case UInt8(ascii: "A")...UInt8(ascii: "Z"): octet - UInt8(ascii: "A")

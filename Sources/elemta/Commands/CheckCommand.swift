@@ -1,5 +1,6 @@
 import ArgumentParser
 import ElemtaConfiguration
+import ElemtaDelivery
 import ElemtaReactor
 import Glibc
 import Logging
@@ -21,6 +22,7 @@ struct CheckCommand: ParsableCommand {
         for listener in configuration.listeners { print("listen         \(listener.address)") }
         let areRight = [
             checkCertificates(configuration.tls), checkLogins(configuration.auth),
+            checkRelayLogin(configuration),
         ]
         print("queue          \(configuration.queueDir)")
         let domains = configuration.localDomains.map(\.description).joined(separator: ", ")
@@ -82,5 +84,17 @@ struct CheckCommand: ParsableCommand {
         print("users          \(source.summary)")
         for warning in source.warnings { complain("warning: \(warning)") }
         return true
+    }
+
+    /// Reads the relay host's password as the server does; false when there is none to be had.
+    private func checkRelayLogin(_ configuration: Configuration) -> Bool {
+        guard !configuration.devMode else { return true }
+        do throws(RelayLoginError) {
+            _ = try DeliverySettings(configuration)
+            return true
+        } catch {
+            complain("\(error)")
+            return false
+        }
     }
 }

@@ -61,7 +61,7 @@ struct ServerCommand: ParsableCommand {
         switch error {
         case SpoolError.held: .temporaryFailure
         case is SpoolError: .unavailable
-        case is CertificatesError, is LoginsError: .configuration
+        case is CertificatesError, is LoginsError, is RelayLoginError: .configuration
         default: .systemError
         }
     }

@@ -1,5 +1,6 @@
 import ElemtaDelivery
 import ElemtaQueue
+import ElemtaReactor
 import Logging
 
 /// What became of deliveries, as log lines: one for each recipient.
@@ -11,6 +12,7 @@ enum DeliveryLog {
         case .failed: log.warning("delivery_failed", metadata: fields(event))
         case .possiblyDuplicated:
             log.warning("delivery_possibly_duplicated", metadata: fields(event))
+        case .loginFailed: log.warning("relay_login_failed", metadata: fields(event))
         }
     }
 
@@ -24,6 +26,19 @@ enum DeliveryLog {
         if let recipient = event.recipient { fields["to"] = "\(recipient)" }
         if let host = event.host { fields["host"] = "\(host)" }
         if let address = event.address { fields["address"] = "\(address)" }
+        switch event.channel {
+        case nil: break
+        case .clear(let cause):
+            fields["tls"] = "none"
+            if let cause { fields["tls_failure"] = "\(cause)" }
+        case .tls(let description):
+            fields["tls"] = "\(description.protocolName)"
+            fields["cipher"] = "\(description.cipherName)"
+            fields["verified"] = description.isPeerVerified ? "certificate" : "no"
+            if let problem = description.verificationProblem {
+                fields["tls_problem"] = "\(problem)"
+            }
+        }
         return fields
     }
 }

@@ -27,7 +27,7 @@ final class QueuedMessages: AcceptedMessages {
         spool = try Spool.open(
             SpoolOptions(configuration) { SpoolLog.write($0, to: log) })
         files = try FilesPool()
-        delivery = DeliveryService(DeliverySettings(configuration)) { event in
+        delivery = DeliveryService(try DeliverySettings(configuration)) { event in
             DeliveryLog.write(event, to: log)
         }
     }

@@ -26,13 +26,30 @@ extension SpoolOptions {
     }
 }
 
+/// Why the relay host's password is of no use. Never says what it is.
+enum RelayLoginError: Error, CustomStringConvertible {
+    case file(SecretFileError)
+    case impossible
+
+    var description: String {
+        switch self {
+        case .file(let error): "delivery.relay_password_file: \(error)"
+        case .impossible:
+            "delivery.relay_username, relay_password_file: found controls; allowed: text"
+        }
+    }
+}
+
 extension DeliverySettings {
-    init(_ configuration: Configuration) {
+    /// Reads the relay host's password where it is in a file.
+    init(_ configuration: Configuration) throws(RelayLoginError) {
         let delivery = configuration.delivery
         self.init(
             hostname: configuration.hostname, heloName: delivery.heloName.map { "\($0)" })
         routes = delivery.routes.compactMap(DeliveryRoute.init)
         relayHost = delivery.relayHost.map(RemoteServer.init)
+        relayTLS = ClientTLSPolicy(delivery.relayTLS)
+        relayLogin = try ClientLogin(delivery)
         maximumWorkers = configuration.queue.maxWorkers
         maximumConnections = delivery.maxConnections
         maximumConnectionsPerDestination = delivery.maxConnectionsPerDestination
@@ -41,6 +58,32 @@ extension DeliverySettings {
         connectTimeout = .seconds(delivery.connectTimeout)
         sourceAddresses = delivery.bind
         dnsServers = delivery.dnsServers.map { "\($0)" }
+    }
+}
+
+extension ClientTLSPolicy {
+    init(_ policy: Configuration.Delivery.TLSPolicy) {
+        switch policy {
+        case .off: self = .off
+        case .opportunistic: self = .opportunistic
+        case .required: self = .required
+        }
+    }
+}
+
+extension ClientLogin {
+    /// Nil where there is nobody to log in as.
+    fileprivate init?(_ delivery: Configuration.Delivery) throws(RelayLoginError) {
+        let secret: Secret?
+        do throws(SecretFileError) {
+            secret = try delivery.relayPassword.read()
+        } catch {
+            throw .file(error)
+        }
+        guard let user = delivery.relayUsername, let secret else { return nil }
+        guard let credentials = SASLCredentials(user: user, password: Array(secret.revealed.utf8))
+        else { throw .impossible }
+        self.init(credentials, isAllowedInClear: delivery.relayAuthInClear)
     }
 }
 
@@ -53,9 +96,10 @@ extension DeliveryRoute {
             case .subdomains(let parent): .subdomains(of: parent)
             case .any: .all
             }
+        let tls = ClientTLSPolicy(route.tls)
         switch route.deliver {
-        case .smtp(let hop): self.init(pattern, .hop(.smtp(RemoteServer(hop))))
-        case .mx: self.init(pattern, .mailExchangers)
+        case .smtp(let hop): self.init(pattern, .hop(.smtp(RemoteServer(hop))), tls: tls)
+        case .mx: self.init(pattern, .mailExchangers, tls: tls)
         case .discard: self.init(pattern, .hop(.discard))
         case .lmtp, .lmtpSocket, .maildir: return nil
         }

@@ -30,9 +30,6 @@ enum UnbuiltFeatures {
     private static func deliveryKeys(_ configuration: Configuration) -> [String] {
         let delivery = configuration.delivery
         var keys = selected([
-            ("delivery.relay_tls: required", delivery.relayTLS == .required),
-            ("delivery.relay_username", delivery.relayUsername != nil),
-            ("delivery.relay_auth_in_clear", delivery.relayAuthInClear),
             ("delivery.rate", !delivery.rate.isEmpty),
             ("recipients", !configuration.recipients.isEmpty),
         ])
@@ -42,7 +39,6 @@ enum UnbuiltFeatures {
             case .lmtp, .lmtpSocket, .maildir:
                 keys.append("delivery.routes[\(index)].deliver: \(route.deliver)")
             }
-            if route.tls == .required { keys.append("delivery.routes[\(index)].tls: required") }
         }
         return keys
     }
