@@ -1,4 +1,5 @@
 import ElemtaThreads
+import Glibc
 import Testing
 
 @testable import ElemtaAuthentication
@@ -161,6 +162,23 @@ import Testing
             #expect(result == .temporarilyUnavailable, "\(url)")
             #expect(taken < .seconds(20), "\(url) took \(taken)")
         }
+    }
+
+    @Test("nobody who stops waits for a directory that says nothing")
+    func stopped() throws {
+        let listener = try SilentListener()
+        var settings = LDAPSettings(url: "ldap://127.0.0.1:\(listener.port)")
+        settings.timeout = .seconds(600)
+        let directory = try LDAPDirectory(settings) { _ in }
+        let results = Inbox<AuthenticationResult>()
+        let asking = try NamedThread("asking") { results.post(directory.verify(Self.alice)) }
+        let question = try listener.awaitQuestion()
+        defer { close(question) }
+        directory.stop()
+        asking.join()
+        #expect(results.takeOne() == .temporarilyUnavailable)
+        // Nor does anybody who comes later.
+        #expect(directory.verify(Self.alice) == .temporarilyUnavailable)
     }
 
     @Test("settings that can't work are refused before anybody is asked")

@@ -82,6 +82,18 @@ final class SilentListener {
 
     deinit { close(descriptor) }
 
+    /// Waits until somebody has connected and said something; the connection is the caller's to
+    /// close.
+    func awaitQuestion() throws(Program.Failure) -> Int32 {
+        let connection = accept(descriptor, nil, nil)
+        var octet: UInt8 = 0
+        // Safe because one octet is asked for.
+        guard connection >= 0, unsafe recv(connection, &octet, 1, 0) == 1 else {
+            throw Program.Failure(reason: "nobody asked: errno \(errno)")
+        }
+        return connection
+    }
+
     /// Whether something takes connections on `port`.
     static func isTaken(_ port: UInt16) -> Bool {
         let number = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)

@@ -42,7 +42,7 @@ public final class LDAPDirectory: AuthenticationBackend {
         }
     }
 
-    /// Checks the settings; connects when first asked. `report` is called on the thread that
+    /// Checks the settings; connects when first asked. Makes the process ignore `SIGPIPE`. `report` is called on the thread that
     /// noticed.
     public init(
         _ settings: LDAPSettings, report: @escaping @Sendable (LDAPEvent) -> Void
@@ -70,6 +70,8 @@ public final class LDAPDirectory: AuthenticationBackend {
         }
         self.settings = settings
         self.report = report
+        // Libldap says goodbye on sockets that are cut, or whose directory is gone.
+        signal(SIGPIPE, SIG_IGN)
     }
 
     deinit { watchdog.stop() }
