@@ -151,7 +151,8 @@ import Testing
             let writer = fixture.spool.contentFile(for: last)
             try writer.begin()
             try writer.append(content.span)
-            _ = try writer.finish()
+            // Dropped it would be removed, which a crash doesn't wait for.
+            try writer.finish().handOver()
             try fixture.accept()
             unfinished = fixture.spool.ids.next()
             // Now as if the process had died here: the files as they are, the finished message's

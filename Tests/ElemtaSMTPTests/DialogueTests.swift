@@ -3,7 +3,7 @@ import Testing
 
 @Suite struct DialogueTests {
     @Test func everyFileIsADialogue() {
-        #expect(Dialogue.all.count == 43)
+        #expect(Dialogue.all.count == 44)
     }
 
     @Test(arguments: Dialogue.all)
