@@ -63,7 +63,7 @@ class Errors(Case):
         self.assertIn(last, sink.wait_for(1)[0].content)
 
 
-class TalkingFirst(Case):
+class TalkingFirst(WithCertificates, Case):
     def test_who_waits_for_the_greeting_is_served(self):
         server = self.server({"limits": {"greet_delay": 1}})
         began = time.monotonic()
@@ -82,6 +82,18 @@ class TalkingFirst(Case):
                 client.send(said)
                 self.assertReply(client.reply(), "554 5.5.1")
                 self.assertTrue(client.is_closed())
+
+    def test_inside_tls_the_greeting_is_waited_for_inside(self):
+        listeners = {"listen_addr": None, "listeners": [{"address": "127.0.0.1:0", "tls": "implicit"}]}
+        server = self.server(with_tls(self.pair) | listeners | {"limits": {"greet_delay": 1}})
+        patient = Client(server.address, STRANGER, tls=self.trusting)
+        self.addCleanup(patient.close)
+        self.assertReply(patient.ehlo(), "250")
+        hasty = Client(server.address, STRANGER, tls=self.trusting, greeted=False)
+        self.addCleanup(hasty.close)
+        hasty.send(b"EHLO client.example.org\r\n")
+        self.assertReply(hasty.reply(), "554 5.5.1")
+        self.assertTrue(hasty.is_closed())
 
     def test_without_a_delay_talking_first_is_fine(self):
         client = Client(self.server().address, STRANGER, greeted=False)

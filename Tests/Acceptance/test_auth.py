@@ -237,6 +237,17 @@ class InsideTLS(WithUsers, WithCertificates, SharedServerCase):
             ("MAIL FROM:<a@example.org>", "250"), ("RCPT TO:<b@example.net>", "250"),
         )
 
+    def test_starttls_sent_along_waits_for_the_login_and_ends_it(self):
+        client = self.connect(STRANGER)
+        client.send(auth_plain(USER, PASSWORD).encode() + b"\r\nSTARTTLS\r\n")
+        self.assertEqual([reply.code for reply in client.replies(2)], [235, 220])
+        client.handshake(self.trusting)
+        self.assertDialogue(
+            client,
+            ("EHLO client.example.org", "250"),
+            ("MAIL FROM:<a@example.org>", "250"), ("RCPT TO:<b@example.net>", "554 5.7.1"),
+        )
+
     def test_within_an_exchange_starttls_is_a_response(self):
         # It even is base 64; of a wrong password.
         client = self.connect(STRANGER)

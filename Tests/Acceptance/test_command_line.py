@@ -97,6 +97,9 @@ class Check(Case):
             with self.subTest(key):
                 self.assertIn(key, self.check(text))
 
+    def test_implicit_tls_without_tls_is_an_error(self):
+        self.assertIn("tls", self.check("listeners: [{address: \":465\", tls: implicit}]\n"))
+
     def test_harmless_oddities_are_fine(self):
         for name, content in {
             "byte-order mark and CRLF": b"\xef\xbb\xbfhostname: mail.example.com\r\nqueue:\r\n  max_workers: 2\r\n",

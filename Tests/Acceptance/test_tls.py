@@ -8,6 +8,7 @@ import ssl
 from harness import tools
 from harness.case import STRANGER, Case, SharedServerCase, WithCertificates, unique, with_tls
 from harness.client import Client
+from harness.records import RecordClient
 from harness.tools import can_bind
 
 PROTOCOL_AND_CIPHER = r"\(using TLSv1\.[23] with cipher [A-Z0-9_-]+\)"
@@ -175,6 +176,34 @@ class StartTLS(WithCertificates, SharedServerCase):
             self.assertEqual([reply.code for reply in client.replies(2)], [250, 250])
             self.assertReply(client.data(content) if via == "DATA" else client.bdat(content, 70_001), "250")
             self.assertEqual(self.arrived(token).without_trace(), content)
+
+    def test_what_is_spilled_to_a_file_passes_inside(self):
+        token = unique()
+        content = b"Subject: %s\r\n\r\n" % token + (b"s" * 998 + b"\r\n") * 8000
+        client = self.secured(self.connect())
+        self.assertReply(client.message("a@example.org", ["b@example.com"], content), "250 2.0.0")
+        self.assertEqual(self.arrived(token).without_trace(), content)
+
+    def test_who_says_goodbye_at_once_is_served_to_the_end(self):
+        token = unique()
+        records = RecordClient(self.connect(), self.trusting)
+        records.socket.sendall(b"STARTTLS\r\n")
+        self.assertEqual(records.socket.recv(100)[:4], b"220 ")
+        records.handshake()
+        self.assertEqual(records.command(b"EHLO client.example.org")[:4], b"250 ")
+        records.send(
+            b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\nBDAT %d LAST\r\n%s" % (len(token), token)
+        )
+        records.close()
+        self.assertEqual([records.reply()[:4] for _ in range(3)], [b"250 "] * 3)
+        self.assertEqual(self.arrived(token).without_trace(), token)
+
+    def test_421_is_said_inside_and_ends_with_close_notify(self):
+        client = self.secured(self.connect())
+        client.socket.suppress_ragged_eofs = False
+        client.send(b"NONSENSE\r\n" * 21)
+        self.assertEqual([reply.code for reply in client.replies(21)], [500] * 20 + [421])
+        self.assertEqual(client.socket.recv(1), b"")
 
     def test_one_octet_a_record_is_as_good_as_any(self):
         client = self.secured(self.connect(), hello=None)

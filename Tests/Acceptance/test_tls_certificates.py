@@ -166,6 +166,20 @@ class Renewal(WithCertificates, Case):
             self.current.replace_with(renewed)
             self.assertServedSoon(renewed)
 
+    def test_tickets_from_before_are_good_afterwards(self):
+        context = self.authority.client_context()
+        with self.client(self.server_under_test) as client:
+            client.starttls(context).ehlo()
+            session = client.socket.session
+        renewed = self.authority.pair("renewed")
+        self.current.replace_with(renewed)
+        self.reload()
+        self.assertServedSoon(renewed)
+        with self.client(self.server_under_test) as client:
+            client.starttls(context, session=session)
+            self.assertReply(client.ehlo(), "250")
+            self.assertTrue(client.socket.session_reused)
+
     def test_when_links_to_the_files_change(self):
         # How certbot and Kubernetes renew: what the name stands for is another file.
         links = self.directory()

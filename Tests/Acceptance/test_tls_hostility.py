@@ -251,11 +251,7 @@ class Inside(Hostile):
                 records, token = self.in_data()
                 tokens.append(token)
                 if way == "close_notify":
-                    try:
-                        records.tls.unwrap()
-                    except ssl.SSLWantReadError:
-                        pass
-                    records.socket.sendall(records.outgoing.read())
+                    records.close()
                 elif way == "reset":
                     linger = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")
                     records.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

@@ -70,6 +70,14 @@ class RecordClient:
     def send(self, octets):
         self.socket.sendall(self.sealed(octets))
 
+    def close(self):
+        """close_notify: nothing more comes from us."""
+        try:
+            self.tls.unwrap()
+        except ssl.SSLWantReadError:
+            pass
+        self.socket.sendall(self.outgoing.read())
+
     def read_line(self):
         """The next line from the server, inside."""
         line = b""
