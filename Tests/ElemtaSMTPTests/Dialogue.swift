@@ -151,13 +151,18 @@ struct Dialogue: CustomStringConvertible {
 
     // MARK: Files
 
-    /// Every dialogue in `Tests/Dialogues`, in the order of their names.
-    static let all: [Dialogue] = {
-        let folder = #filePath.split(separator: "/").dropLast(2).map { "/" + $0 }.joined()
-        return read(folder: folder + "/Dialogues")
-    }()
+    private static let folder =
+        #filePath.split(separator: "/").dropLast(2).map { "/" + $0 }.joined() + "/Dialogues"
 
-    private static func read(folder: String) -> [Dialogue] {
+    /// Every dialogue in `Tests/Dialogues`, in the order of their names. Those that are malformed
+    /// are missing.
+    static let all: [Dialogue] = names.compactMap { name in
+        guard let text = contents(of: "\(folder)/\(name)") else { return nil }
+        return try? Dialogue(name: name, text: text)
+    }
+
+    /// The files' names, in order.
+    static let names: [String] = {
         guard let directory = unsafe opendir(folder) else { return [] }
         defer { unsafe closedir(directory) }
         var names: [String] = []
@@ -170,11 +175,8 @@ struct Dialogue: CustomStringConvertible {
             }
             if name.hasSuffix(".txt") { names.append(name) }
         }
-        return names.sorted().compactMap { name in
-            guard let text = contents(of: "\(folder)/\(name)") else { return nil }
-            return try? Dialogue(name: name, text: text)
-        }
-    }
+        return names.sorted()
+    }()
 
     private static func contents(of path: String) -> String? {
         guard let file = unsafe fopen(path, "r") else { return nil }
