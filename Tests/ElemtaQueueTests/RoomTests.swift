@@ -23,6 +23,31 @@ import Testing
         #expect(directory.files(in: "") == [])
     }
 
+    @Test("A content directory that somebody made is synced before anybody writes into it")
+    func contentDirectories() throws {
+        let directory = try TestDirectory()
+        let fixture = try SpoolFixture(directory, isStarted: false)
+        let synced = TestCounter()
+        let directories = try ContentDirectories(queue: directory.queue) { path in
+            #expect(path == directory.queue + "/content")
+            _ = synced.next()
+        }
+        let envelope = try fixture.envelope()
+        func write(_ envelope: Envelope) throws {
+            let writer = ContentFileWriter(
+                queue: directory.queue, directories: directories, envelope: envelope, generation: 1)
+            try writer.begin()
+        }
+        // As another thread that has not come to syncing it yet.
+        try FileSystem.makeDirectory(ContentFileLayout.directory(directory.queue, envelope.id))
+        let before = synced.next()
+        try write(envelope)
+        #expect(synced.next() == before + 2)
+        // From then on it is known.
+        try write(envelope)
+        #expect(synced.next() == before + 3)
+    }
+
     @Test("Nobody else can look into the queue")
     func modes() throws {
         let fixture = try SpoolFixture(try TestDirectory())

@@ -12,6 +12,7 @@ public final class ContentFileWriter: Sendable {
 
     private let state: Mutex<State>
     private let queue: String
+    private let directories: ContentDirectories
     private let envelope: Envelope
     private let generation: UInt64
 
@@ -23,8 +24,11 @@ public final class ContentFileWriter: Sendable {
         var failure: SpoolError?
     }
 
-    init(queue: String, envelope: Envelope, generation: UInt64) {
+    init(
+        queue: String, directories: ContentDirectories, envelope: Envelope, generation: UInt64
+    ) {
         self.queue = queue
+        self.directories = directories
         self.envelope = envelope
         self.generation = generation
         state = Mutex(State())
@@ -38,11 +42,7 @@ public final class ContentFileWriter: Sendable {
     public func begin() throws(SpoolError) {
         try perform { state throws(FileError) in
             guard state.file == nil else { return }
-            let directory = ContentFileLayout.directory(queue, envelope.id)
-            if !FileSystem.exists(directory) {
-                try FileSystem.makeDirectory(directory)
-                try FileSystem.syncDirectory(queue + "/content")
-            }
+            try directories.prepare(for: envelope.id)
             let path = ContentFileLayout.path(queue, envelope.id)
             let file = try OpenFile(path, O_WRONLY | O_CREAT | O_EXCL)
             state.file = consume file
@@ -72,8 +72,8 @@ public final class ContentFileWriter: Sendable {
         }
     }
 
-    /// Writes the end mark and syncs the file, then its directory: when this returns, the file
-    /// survives a power loss. Hand the result to `Spool.accept`.
+    /// Writes the end mark and syncs the file, then its directory, whose own name was synced by
+    /// `begin`: when this returns, the file survives a power loss. Hand the result to `Spool.accept`.
     ///
     /// - Throws: `.full` or `.storage`; answer 452 4.3.1. A failed sync is never tried again.
     public func finish() throws(SpoolError) -> FinishedContentFile {

@@ -117,9 +117,14 @@ struct OpenFile: ~Copyable {
 
 /// Operations on names.
 enum FileSystem {
-    static func makeDirectory(_ path: String) throws(FileError) {
-        guard unsafe mkdir(path, 0o700) != 0 else { return }
+    /// Makes a directory (0700) unless it is there.
+    ///
+    /// - Returns: whether it was made now.
+    @discardableResult
+    static func makeDirectory(_ path: String) throws(FileError) -> Bool {
+        guard unsafe mkdir(path, 0o700) != 0 else { return true }
         guard errno == EEXIST else { throw FileError(operation: "mkdir \(path)", code: errno) }
+        return false
     }
 
     /// Makes the names in a directory survive a power loss.

@@ -6,9 +6,10 @@ struct QueueDirectory: ~Copyable {
     let path: String
     private let lock: QueueLock
 
-    /// Makes the directory (0700) and what belongs in it, and locks it.
+    /// Makes the directory (0700) and what belongs in it, and locks it. What it has made, and what
+    /// a process that died may have made before it, is synced.
     init(_ path: String, allowNetworkFileSystem: Bool) throws(SpoolError) {
-        try QueueLock.makeDirectory(path)
+        try Self.make(path)
         if !allowNetworkFileSystem, let name = Self.networkFileSystem(at: path) {
             throw .networkFileSystem(name)
         }
@@ -23,6 +24,34 @@ struct QueueDirectory: ~Copyable {
         }
         self.path = path
         self.lock = lock
+    }
+
+    /// Makes the directory unless it is there, and closes it to everybody else.
+    static func make(_ path: String) throws(SpoolError) {
+        do throws(FileError) {
+            let isNew = try FileSystem.makeDirectory(path)
+            // /tmp and its kin must stay as they are.
+            guard try !FileSystem.isSticky(path) else {
+                throw FileError(operation: "\(path) belongs to everybody", code: EPERM)
+            }
+            // A directory made by hand may be open to others: what is in it is people's mail.
+            guard unsafe chmod(path, 0o700) == 0 else {
+                throw FileError(operation: "chmod \(path)", code: errno)
+            }
+            try syncName(of: path, isNew: isNew)
+        } catch {
+            throw .directory(error.description)
+        }
+    }
+
+    /// Makes the directory's own name survive a power loss. Who made the directory can read the one
+    /// above it or must not promise anything; later on it may be closed to us.
+    private static func syncName(of path: String, isNew: Bool) throws(FileError) {
+        do throws(FileError) {
+            try FileSystem.syncDirectory(path + "/..")
+        } catch {
+            if isNew || error.code != EACCES { throw error }
+        }
     }
 
     /// The name of a file system whose locks, maps or syncs aren't those of a local disk.

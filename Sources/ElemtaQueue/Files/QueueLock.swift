@@ -11,11 +11,11 @@ public struct QueueLock: ~Copyable, Sendable {
     ///
     /// - Throws: `.held` when another process has it (exit status 75), `.directory`.
     public init(_ path: String) throws(SpoolError) {
-        try Self.makeDirectory(path)
+        try QueueDirectory.make(path)
         try self.init(made: path)
     }
 
-    /// Locks a directory that `makeDirectory` has been asked for.
+    /// Locks a directory that `QueueDirectory.make` has been asked for.
     init(made path: String) throws(SpoolError) {
         let file: OpenFile
         do throws(FileError) {
@@ -34,23 +34,6 @@ public struct QueueLock: ~Copyable, Sendable {
             throw .directory(error.description)
         }
         self.file = file
-    }
-
-    /// Makes the directory unless it is there, and closes it to everybody else.
-    static func makeDirectory(_ path: String) throws(SpoolError) {
-        do throws(FileError) {
-            try FileSystem.makeDirectory(path)
-            // /tmp and its kin must stay as they are.
-            guard try !FileSystem.isSticky(path) else {
-                throw FileError(operation: "\(path) belongs to everybody", code: EPERM)
-            }
-            // A directory made by hand may be open to others: what is in it is people's mail.
-            guard unsafe chmod(path, 0o700) == 0 else {
-                throw FileError(operation: "chmod \(path)", code: errno)
-            }
-        } catch {
-            throw .directory(error.description)
-        }
     }
 
     private static func holder(_ file: borrowing OpenFile) -> Int32? {

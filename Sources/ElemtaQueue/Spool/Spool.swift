@@ -14,6 +14,7 @@ public final class Spool: Sendable {
     let store: SpoolStore
     let options: SpoolOptions
     private let directory: Mutex<Held?>
+    private let contentDirectories: ContentDirectories
     private let firstID: MessageID
     private let shared = SpoolShared()
     private let inbox = Inbox<SpoolRequest>()
@@ -33,9 +34,11 @@ public final class Spool: Sendable {
     }
 
     private init(
-        _ options: SpoolOptions, _ directory: Held, _ store: SpoolStore, _ ids: MessageIDSource
+        _ options: SpoolOptions, _ directory: Held, _ contentDirectories: ContentDirectories,
+        _ store: SpoolStore, _ ids: MessageIDSource
     ) {
         self.options = options
+        self.contentDirectories = contentDirectories
         self.directory = Mutex(directory)
         self.store = store
         self.ids = ids
@@ -53,8 +56,16 @@ public final class Spool: Sendable {
             try QueueDirectory(
                 options.path, allowNetworkFileSystem: options.allowNetworkFileSystem))
         let store = try SpoolStore(path: options.path, mapSize: options.mapSize)
+        let contentDirectories: ContentDirectories
+        do throws(FileError) {
+            // The name of `spool.mdb`, should it be new.
+            try FileSystem.syncDirectory(options.path)
+            contentDirectories = try ContentDirectories(queue: options.path)
+        } catch {
+            throw .directory(error.description)
+        }
         let last = try store.beginGeneration()
-        return Spool(options, directory, store, MessageIDSource(above: last))
+        return Spool(options, directory, contentDirectories, store, MessageIDSource(above: last))
     }
 
     /// Begins the spool thread: it brings the schedule back from disk, hands out what is due, and
@@ -143,7 +154,8 @@ public final class Spool: Sendable {
     /// - Parameter envelope: a copy goes into the file, for whoever finds it without the spool.
     public func contentFile(for envelope: Envelope) -> ContentFileWriter {
         ContentFileWriter(
-            queue: options.path, envelope: envelope, generation: store.generation)
+            queue: options.path, directories: contentDirectories, envelope: envelope,
+            generation: store.generation)
     }
 
     /// Whether there is room for mail; when not, answer 452 4.3.1 at MAIL. Cheap as long as there is.
