@@ -4,7 +4,9 @@ public enum SpoolError: Error, Hashable, Sendable {
     case held(by: Int32?)
     /// `queue_dir` lies on a file system whose locks and syncs can't be relied on.
     case networkFileSystem(String)
-    /// `queue_dir` or something in it can't be made or used.
+    /// There is no queue in this directory, or no directory. Exit status 66.
+    case noQueue(String)
+    /// `queue_dir` or something in it can't be made or used, or is somebody else's.
     case directory(String)
     /// No room on the disk or in the map: answer 452 4.3.1. What is queued is intact.
     case full
@@ -42,6 +44,7 @@ extension SpoolError: CustomStringConvertible {
         case .networkFileSystem(let name):
             "the queue lies on \(name), which doesn't keep what it promises "
                 + "(queue.allow_network_filesystem)"
+        case .noQueue(let path): "there is no queue in \(path)"
         case .directory(let what): what
         case .full: "no room for the queue"
         case .storage(let what): what

@@ -252,6 +252,28 @@ class Queue(Case):
             said = server.run("queue", command, ids[0], status=os.EX_NOINPUT)
             self.assertIn("not", said)
 
+    def test_where_no_queue_is_none_is_made(self):
+        server = self.unstarted_server()
+        server.write_configuration()
+        for command in (["list"], ["stats"], ["delete", "--all"]):
+            said = server.run("queue", *command, status=os.EX_NOINPUT)
+            self.assertIn("there is no queue in queue", said)
+            self.assertFalse((server.directory / "queue").exists())
+
+    def test_a_directory_of_somebody_elses_is_left_alone(self):
+        server = self.unstarted_server()
+        server.write_configuration()
+        foreign = server.directory / "queue"
+        foreign.mkdir(mode=0o755)
+        (foreign / "index.html").write_text("hello")
+        server.run("queue", "list", status=os.EX_NOINPUT)
+        server.launch()
+        self.assertEqual(server.wait(), os.EX_UNAVAILABLE)
+        self.assertIn("index.html", server.log)
+        server.process = None
+        self.assertEqual([file.name for file in foreign.iterdir()], ["index.html"])
+        self.assertEqual(foreign.stat().st_mode & 0o777, 0o755)
+
     def test_without_a_selection_nothing_is_deleted(self):
         server, _, ids = self.filled()
         server.run("queue", "delete", status=os.EX_USAGE)

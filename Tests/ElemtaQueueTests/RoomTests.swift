@@ -28,7 +28,7 @@ import Testing
         let directory = try TestDirectory()
         let fixture = try SpoolFixture(directory, isStarted: false)
         let synced = TestCounter()
-        let directories = try ContentDirectories(queue: directory.queue) { path in
+        let directories = ContentDirectories(queue: directory.queue) { path in
             #expect(path == directory.queue + "/content")
             _ = synced.next()
         }
@@ -38,14 +38,73 @@ import Testing
                 queue: directory.queue, directories: directories, envelope: envelope, generation: 1)
             try writer.begin()
         }
+        try directories.syncAll()
+        #expect(synced.next() == 1)
         // As another thread that has not come to syncing it yet.
         try FileSystem.makeDirectory(ContentFileLayout.directory(directory.queue, envelope.id))
-        let before = synced.next()
         try write(envelope)
-        #expect(synced.next() == before + 2)
+        #expect(synced.next() == 3)
         // From then on it is known.
         try write(envelope)
-        #expect(synced.next() == before + 3)
+        #expect(synced.next() == 4)
+    }
+
+    @Test(
+        "A directory of somebody else's is refused and left as it is",
+        arguments: [
+            (["index.html"], false), (["content", "passwd"], false), (["other.mdb"], false),
+            ([], true), (["lost+found", ".gitkeep", "elemta.log"], true), (["lock"], true),
+            (["spool.mdb", "mine.txt"], true),
+        ] as [([String], Bool)])
+    func foreignDirectory(names: [String], isTaken: Bool) throws {
+        let directory = try TestDirectory()
+        try FileSystem.makeDirectory(directory.queue)
+        for name in names { try writeFile([], "\(directory.queue)/\(name)") }
+        #expect(unsafe chmod(directory.queue, 0o755) == 0)
+        if isTaken {
+            _ = try SpoolFixture(directory, isStarted: false)
+            return
+        }
+        #expect(throws: SpoolError.self) { try SpoolFixture(directory, isStarted: false) }
+        #expect(throws: SpoolError.self) { _ = try QueueLock(directory.queue) }
+        #expect(directory.files(in: "") == names.sorted())
+        var status = stat()
+        #expect(unsafe stat(directory.queue, &status) == 0 && status.st_mode & 0o777 == 0o755)
+    }
+
+    @Test("Who only looks makes nothing, and writes nothing")
+    func looking() throws {
+        let directory = try TestDirectory()
+        let options = SpoolOptions(
+            path: directory.queue, hostname: "mail.example.com", mapSize: 1 << 30)
+        for purpose in [SpoolPurpose.looking, .changing] {
+            #expect(throws: SpoolError.noQueue(directory.queue)) {
+                try Spool.open(options, for: purpose)
+            }
+            #expect(!FileSystem.exists(directory.queue))
+        }
+        let content = pattern(20_000)
+        let id: MessageID
+        do {
+            let fixture = try SpoolFixture(directory)
+            id = try fixture.accept(try fixture.envelope(), content)
+            #expect(throws: SpoolError.held(by: getpid())) {
+                try Spool.open(options, for: .looking)
+            }
+            fixture.spool.stop()
+        }
+        try FileSystem.remove(directory.queue + "/spool.mdb-lock")
+        let names = directory.files(in: "")
+        let octets = try readFile(directory.queue + "/spool.mdb")
+        for _ in 0..<2 {
+            let spool = try Spool.open(options, for: .looking)
+            #expect(try spool.list().messages.map(\.id) == [id])
+            #expect(try spool.read(id).octets == content)
+            #expect(try spool.statistics().messages == 1)
+            spool.stop()
+        }
+        #expect(directory.files(in: "") == names)
+        #expect(try readFile(directory.queue + "/spool.mdb") == octets)
     }
 
     @Test("Nobody else can look into the queue")

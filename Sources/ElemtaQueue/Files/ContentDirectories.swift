@@ -9,20 +9,25 @@ final class ContentDirectories: Sendable {
     private let queue: String
     private let sync: @Sendable (String) throws(FileError) -> Void
     /// The last two characters of ids.
-    private let synced: Locked<Set<Substring>>
+    private let synced = Locked<Set<Substring>>([])
 
-    /// Syncs those that are there: who made them may have died before that.
     init(
         queue: String,
         sync: @escaping @Sendable (String) throws(FileError) -> Void = { path throws(FileError) in
             try FileSystem.syncDirectory(path)
         }
-    ) throws(FileError) {
+    ) {
         self.queue = queue
         self.sync = sync
-        let names = try FileSystem.names(in: queue + "/content")
-        try sync(queue + "/content")
-        synced = Locked(Set(names.map { $0[...] }))
+    }
+
+    /// Syncs those that are there: who made them may have died before that.
+    func syncAll() throws(FileError) {
+        try synced.withLock { synced throws(FileError) in
+            let names = try FileSystem.names(in: queue + "/content")
+            try sync(queue + "/content")
+            synced.formUnion(names.map { $0[...] })
+        }
     }
 
     /// Returns once the directory for `id` is there and would be after a power loss.

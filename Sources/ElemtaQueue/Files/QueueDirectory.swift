@@ -4,11 +4,20 @@ import Glibc
 /// `queue_dir`: where everything lies, and the lock that makes one process its only user.
 struct QueueDirectory: ~Copyable {
     let path: String
-    private let lock: QueueLock
+    /// Nil where nobody can have the queue: there is no lock file.
+    private let lock: QueueLock?
 
-    /// Makes the directory (0700) and what belongs in it, and locks it. What it has made, and what
-    /// a process that died may have made before it, is synced.
-    init(_ path: String, allowNetworkFileSystem: Bool) throws(SpoolError) {
+    /// Locks the directory. Where mail is to be served it is made (0700) before, with what belongs
+    /// in it; what was made, and what a process that died may have made, is synced.
+    init(
+        _ path: String, for purpose: SpoolPurpose, allowNetworkFileSystem: Bool
+    ) throws(SpoolError) {
+        if purpose != .serving, !FileSystem.exists(path + "/spool.mdb") { throw .noQueue(path) }
+        if purpose == .looking {
+            lock = try QueueLock(lookingAt: path)
+            self.path = path
+            return
+        }
         try Self.make(path)
         if !allowNetworkFileSystem, let name = Self.networkFileSystem(at: path) {
             throw .networkFileSystem(name)
@@ -23,7 +32,7 @@ struct QueueDirectory: ~Copyable {
             throw .directory(error.description)
         }
         self.path = path
-        self.lock = lock
+        self.lock = consume lock
     }
 
     /// Makes the directory unless it is there, and closes it to everybody else.
@@ -33,6 +42,11 @@ struct QueueDirectory: ~Copyable {
             // /tmp and its kin must stay as they are.
             guard try !FileSystem.isSticky(path) else {
                 throw FileError(operation: "\(path) belongs to everybody", code: EPERM)
+            }
+            if let name = try Self.foreignName(in: path) {
+                throw FileError(
+                    operation: "\(path) is neither empty nor a queue (there is \"\(name)\" in it): "
+                        + "queue_dir has to be a directory of its own", code: ENOTEMPTY)
             }
             // A directory made by hand may be open to others: what is in it is people's mail.
             guard unsafe chmod(path, 0o700) == 0 else {
@@ -51,6 +65,28 @@ struct QueueDirectory: ~Copyable {
             try FileSystem.syncDirectory(path + "/..")
         } catch {
             if isNew || error.code != EACCES { throw error }
+        }
+    }
+
+    // MARK: - What lies there
+
+    /// What we put into `queue_dir`.
+    private static let ownNames: Set<String> = [
+        "clean", "content", "control.sock", "lock", "quarantine", "reserve", "salvaged.mdb",
+        "salvaged.mdb-lock", "spool.mdb", "spool.mdb-lock",
+    ]
+    /// What lies in a directory that is as good as empty: a file system of its own, a folder of a
+    /// repository, logs that were begun before the queue.
+    private static let harmlessNames: Set<String> = [
+        "lost+found", ".snapshot", ".keep", ".gitkeep", ".gitignore", "logs",
+    ]
+
+    /// Something in a directory without a spool that says that the directory is somebody else's.
+    private static func foreignName(in path: String) throws(FileError) -> String? {
+        let names = try FileSystem.names(in: path)
+        if names.contains("spool.mdb") { return nil }
+        return names.sorted().first {
+            !ownNames.contains($0) && !harmlessNames.contains($0) && !$0.hasSuffix(".log")
         }
     }
 

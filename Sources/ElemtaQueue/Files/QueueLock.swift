@@ -36,6 +36,22 @@ public struct QueueLock: ~Copyable, Sendable {
         self.file = file
     }
 
+    /// Locks a directory without writing anything there; nil when it has no lock file, which
+    /// everybody who writes makes first.
+    init?(lookingAt path: String) throws(SpoolError) {
+        let file: OpenFile
+        do throws(FileError) {
+            file = try OpenFile(path + "/lock", O_RDONLY)
+        } catch {
+            if error.code == ENOENT { return nil }
+            throw .directory(error.description)
+        }
+        guard flock(file.descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            throw .held(by: Self.holder(file))
+        }
+        self.file = file
+    }
+
     private static func holder(_ file: borrowing OpenFile) -> Int32? {
         guard let octets = try? file.read(32, at: 0) else { return nil }
         return Int32(String(decoding: octets.prefix { $0 != 10 }, as: UTF8.self))

@@ -23,7 +23,10 @@ import Glibc
     /// `MDB_NOTLS` lets a read transaction move between threads. `MDB_WRITEMAP` isn't used: on a
     /// full disk a store into the map would raise SIGBUS. Readers that died with their process
     /// are cleared (`mdb_reader_check`): they would keep their pages from being reused for ever.
-    init(path: String, mapSize: Int, tables: Int) throws(LMDBError) {
+    ///
+    /// - Parameter isReadOnly: nothing is made or written, and nothing locked (`MDB_RDONLY`,
+    ///   `MDB_NOLOCK`): nobody may write to the file meanwhile.
+    init(path: String, mapSize: Int, tables: Int, isReadOnly: Bool) throws(LMDBError) {
         var opened: OpaquePointer?
         try LMDBError.check(unsafe mdb_env_create(&opened), "mdb_env_create")
         guard let environment = unsafe opened else {
@@ -36,7 +39,8 @@ import Glibc
                 unsafe mdb_env_set_maxdbs(environment, UInt32(tables)), "mdb_env_set_maxdbs")
             try LMDBError.check(
                 unsafe mdb_env_set_maxreaders(environment, 512), "mdb_env_set_maxreaders")
-            let flags = UInt32(MDB_NOSUBDIR | MDB_NOTLS)
+            let purpose = isReadOnly ? MDB_RDONLY | MDB_NOLOCK : 0
+            let flags = UInt32(MDB_NOSUBDIR | MDB_NOTLS | purpose)
             try LMDBError.check(unsafe mdb_env_open(environment, path, flags, 0o600), "open spool")
             var dead: Int32 = 0
             try LMDBError.check(unsafe mdb_reader_check(environment, &dead), "mdb_reader_check")
@@ -52,16 +56,18 @@ import Glibc
     deinit { unsafe mdb_env_close(handle) }
 
     /// Opens with the preferred map, or the smaller one where address space is short.
-    static func open(path: String, mapSize: Int?, tables: Int) throws(LMDBError) -> LMDBEnvironment
-    {
-        if let mapSize {
-            return try LMDBEnvironment(path: path, mapSize: mapSize, tables: tables)
+    static func open(
+        path: String, mapSize: Int?, tables: Int, isReadOnly: Bool = false
+    ) throws(LMDBError) -> LMDBEnvironment {
+        func open(_ size: Int) throws(LMDBError) -> LMDBEnvironment {
+            try LMDBEnvironment(path: path, mapSize: size, tables: tables, isReadOnly: isReadOnly)
         }
+        if let mapSize { return try open(mapSize) }
         do throws(LMDBError) {
-            return try LMDBEnvironment(path: path, mapSize: preferredMapSize, tables: tables)
+            return try open(preferredMapSize)
         } catch {
             guard error.code == ENOMEM else { throw error }
-            return try LMDBEnvironment(path: path, mapSize: fallbackMapSize, tables: tables)
+            return try open(fallbackMapSize)
         }
     }
 

@@ -60,6 +60,16 @@ extension LMDBReading where Self: ~Copyable {
         return unsafe found.withOctets(body)
     }
 
+    /// Opens a named table. Valid for the environment once committed.
+    ///
+    /// - Parameter isMade: it is made when it is missing, for which the transaction must write.
+    func openTable(_ name: String, isMade: Bool) throws(LMDBError) -> LMDBTable {
+        var index: MDB_dbi = 0
+        let flags = isMade ? UInt32(MDB_CREATE) : 0
+        try LMDBError.check(unsafe mdb_dbi_open(handle, name, flags, &index), "mdb_dbi_open")
+        return LMDBTable(index: index)
+    }
+
     /// How many records the table holds; kept by LMDB, costs nothing.
     func count(of table: LMDBTable) throws(LMDBError) -> Int {
         var statistics = MDB_stat()
@@ -99,6 +109,13 @@ extension LMDBReading where Self: ~Copyable {
     }
 
     deinit { unsafe mdb_txn_abort(handle) }
+
+    /// Ends the transaction; tables that it has opened stay open.
+    consuming func commit() throws(LMDBError) {
+        let ending = unsafe handle
+        discard self
+        try LMDBError.check(unsafe mdb_txn_commit(ending), "end of reading")
+    }
 }
 
 /// The one transaction that writes. Ends without a trace unless `commit` is called.
@@ -124,14 +141,6 @@ extension LMDBReading where Self: ~Copyable {
 
     /// Ends the transaction without a trace.
     consuming func abort() {}
-
-    /// Opens a named table, made when it is missing. Valid for the environment once committed.
-    func openTable(_ name: String) throws(LMDBError) -> LMDBTable {
-        var index: MDB_dbi = 0
-        try LMDBError.check(
-            unsafe mdb_dbi_open(handle, name, UInt32(MDB_CREATE), &index), "mdb_dbi_open")
-        return LMDBTable(index: index)
-    }
 
     enum Placement {
         /// Must not exist yet.

@@ -47,22 +47,31 @@ public final class Spool: Sendable {
 
     deinit { stop() }
 
-    /// Makes and locks `queue_dir` and opens what is in it. Nothing is delivered until `start`.
+    /// Locks `queue_dir` and opens what is in it. Nothing is delivered until `start`.
     ///
-    /// - Throws: `.held` when another process has it (exit status 75), `.networkFileSystem`,
-    ///   `.directory`, `.unreadable` when the spool is damaged as a whole, `.full`.
-    public static func open(_ options: SpoolOptions) throws(SpoolError) -> Spool {
+    /// - Parameter purpose: unless mail is to be served, there must be a queue already; one that is
+    ///   only looked at is never started.
+    /// - Throws: `.held` when another process has it (exit status 75), `.noQueue`,
+    ///   `.networkFileSystem`, `.directory`, `.unreadable` when the spool is damaged as a whole,
+    ///   `.full`.
+    public static func open(
+        _ options: SpoolOptions, for purpose: SpoolPurpose = .serving
+    ) throws(SpoolError) -> Spool {
         let directory = Held(
             try QueueDirectory(
-                options.path, allowNetworkFileSystem: options.allowNetworkFileSystem))
-        let store = try SpoolStore(path: options.path, mapSize: options.mapSize)
-        let contentDirectories: ContentDirectories
-        do throws(FileError) {
-            // The name of `spool.mdb`, should it be new.
-            try FileSystem.syncDirectory(options.path)
-            contentDirectories = try ContentDirectories(queue: options.path)
-        } catch {
-            throw .directory(error.description)
+                options.path, for: purpose,
+                allowNetworkFileSystem: options.allowNetworkFileSystem))
+        let store = try SpoolStore(
+            path: options.path, mapSize: options.mapSize, isReadOnly: purpose == .looking)
+        let contentDirectories = ContentDirectories(queue: options.path)
+        if purpose != .looking {
+            do throws(FileError) {
+                // The name of `spool.mdb`, should it be new.
+                try FileSystem.syncDirectory(options.path)
+                try contentDirectories.syncAll()
+            } catch {
+                throw .directory(error.description)
+            }
         }
         let last = try store.beginGeneration()
         return Spool(options, directory, contentDirectories, store, MessageIDSource(above: last))

@@ -3,7 +3,7 @@ import Glibc
 
 /// How a spool is set up. The defaults are those of the configuration.
 public struct SpoolOptions: Sendable {
-    /// `queue_dir`; made when missing.
+    /// `queue_dir`; made when missing, refused when it is neither empty nor a queue.
     public var path: String
     /// Who makes the reports: Reporting-MTA and the domain of MAILER-DAEMON.
     public var hostname: String
@@ -46,6 +46,16 @@ public struct SpoolOptions: Sendable {
     }
 
     public static func systemClock() -> UnixTime { UnixTime(seconds: Int64(time(nil))) }
+}
+
+/// What a spool is opened for.
+public enum SpoolPurpose: Sendable {
+    /// To take and deliver mail: what isn't there is made.
+    case serving
+    /// To do something to the messages of a stopped server.
+    case changing
+    /// To look at the messages of a stopped server: nothing is made or written.
+    case looking
 }
 
 /// What the spool has to say; the server logs it.

@@ -10,6 +10,7 @@ final class SpoolStore: @unchecked Sendable {
     // its read side or on the spool thread, which is the only one that changes it.
     let path: String
     private let mapSize: Int?
+    private let isReadOnly: Bool
     private let gate = ReadWriteLock()
     private var tables: Tables?
 
@@ -22,6 +23,17 @@ final class SpoolStore: @unchecked Sendable {
         let content: LMDBTable
         let removal: LMDBTable
         let state: LMDBTable
+
+        init(
+            _ environment: LMDBEnvironment, _ transaction: borrowing some LMDBReading & ~Copyable,
+            areMade: Bool
+        ) throws(LMDBError) {
+            self.environment = environment
+            envelope = try transaction.openTable("envelope", isMade: areMade)
+            content = try transaction.openTable("content", isMade: areMade)
+            removal = try transaction.openTable("removal", isMade: areMade)
+            state = try transaction.openTable("state", isMade: areMade)
+        }
     }
 
     /// Octets in an LMDB page after its header: a record of this size takes one overflow page.
@@ -29,28 +41,33 @@ final class SpoolStore: @unchecked Sendable {
     /// Octets of content in one piece.
     static let pieceRoom = pageRoom - RecordHeader.count
 
-    init(path: String, mapSize: Int?) throws(SpoolError) {
+    /// - Parameter isReadOnly: nothing is written, not even a lock file: the caller sees to it that
+    ///   nobody else writes.
+    init(path: String, mapSize: Int?, isReadOnly: Bool = false) throws(SpoolError) {
         self.path = path
         self.mapSize = mapSize
-        tables = try Self.openTables(path, mapSize)
+        self.isReadOnly = isReadOnly
+        tables = try Self.openTables(path, mapSize, isReadOnly)
     }
 
     private static func openTables(
-        _ path: String, _ mapSize: Int?
+        _ path: String, _ mapSize: Int?, _ isReadOnly: Bool
     ) throws(SpoolError) -> Tables {
         do throws(LMDBError) {
             let environment = try LMDBEnvironment.open(
-                path: path + "/spool.mdb", mapSize: mapSize, tables: 8)
+                path: path + "/spool.mdb", mapSize: mapSize, tables: 8, isReadOnly: isReadOnly)
             // Reading beyond the end of a mapped file is SIGBUS: find out before.
             guard environment.fileSize >= environment.usedPages * environment.pageSize else {
                 throw LMDBError(operation: "spool.mdb is shorter than its pages", code: EIO)
             }
+            if isReadOnly {
+                let transaction = try environment.beginReading()
+                let tables = try Tables(environment, transaction, areMade: false)
+                try transaction.commit()
+                return tables
+            }
             let transaction = try environment.beginWriting()
-            let tables = Tables(
-                environment: environment, envelope: try transaction.openTable("envelope"),
-                content: try transaction.openTable("content"),
-                removal: try transaction.openTable("removal"),
-                state: try transaction.openTable("state"))
+            let tables = try Tables(environment, transaction, areMade: true)
             try transaction.commit()
             return tables
         } catch {
@@ -89,7 +106,7 @@ final class SpoolStore: @unchecked Sendable {
         try gate.writing { () throws(SpoolError) in
             // LMDB must not have one file open twice in a process: the old one goes first.
             tables = nil
-            tables = try Self.openTables(path, mapSize)
+            tables = try Self.openTables(path, mapSize, isReadOnly)
         }
     }
 

@@ -152,14 +152,26 @@ extension QueueRequest {
         let output = TerminalOutput()
         let spool: Spool
         do throws(SpoolError) {
-            spool = try Spool.open(options)
+            spool = try Spool.open(options, for: action.purpose)
         } catch {
             output.complain("\(error)")
-            if case .held = error { throw ExitStatus.temporaryFailure.code }
-            throw ExitStatus.unavailable.code
+            switch error {
+            case .held: throw ExitStatus.temporaryFailure.code
+            case .noQueue: throw ExitStatus.noInput.code
+            default: throw ExitStatus.unavailable.code
+            }
         }
         let status = QueueOperations(queue: spool).perform(self, to: output)
         spool.stop()
         guard status == .success else { throw status.code }
+    }
+}
+
+extension QueueRequest.Action {
+    fileprivate var purpose: SpoolPurpose {
+        switch self {
+        case .list, .show, .statistics: .looking
+        case .change: .changing
+        }
     }
 }
