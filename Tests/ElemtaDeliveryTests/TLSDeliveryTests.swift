@@ -395,6 +395,22 @@ struct TLSDeliveryTests {
         #expect(commands(server).contains { $0.hasPrefix("AUTH") } == inClear)
         #expect(server.record.dialogues.count == (inClear ? 2 : 1))
     }
+
+    @Test func thatTLSFailedOnceKeepsNobodyFromLoggingInInsideIt() throws {
+        let secure = ScriptedServer.secure(certificates.good, ["AUTH PLAIN"])
+        let server = try ScriptedServer { moment in
+            moment.verb == "STAR" && moment.connection == 0
+                ? .say("454 4.7.0 later\r\n") : secure(moment)
+        }
+        let login = try login()
+        let service = try service { $0.relayLogin = login }
+        let item = try store.add(1, destination: destination("smtp", server))
+        #expect(try deliver(service, item) == ["relayed 2.0.0"])
+        let other = try store.add(2, destination: destination("smtp+login", server))
+        #expect(try deliver(service, other) == ["relayed 2.0.0"])
+        service.stop(grace: .zero)
+        #expect(server.record.dialogues.map { $0.contains("STARTTLS") } == [true, false, true])
+    }
 }
 
 extension TLSDeliveryTests.Certificate {

@@ -74,7 +74,7 @@ final class ClientConnection: ConnectionDelegate {
 
     private func begin(_ target: DeliveryTarget) {
         let cause =
-            queue.tls == .opportunistic
+            queue.tls == .opportunistic && mayGoInClear
             ? worker.clearHosts.cause(for: target.address, at: worker.now) : nil
         channel = .clear(cause: cause)
         session = ClientSession(

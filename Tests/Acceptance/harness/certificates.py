@@ -25,6 +25,12 @@ class Pair:
         """The certificate as a peer shows it."""
         return ssl.PEM_cert_to_DER_cert(self.cert_file.read_text())
 
+    @property
+    def server_context(self):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.cert_file, self.key_file)
+        return context
+
     def replace_with(self, other):
         """The files get the other pair's content, the way a program that renews them does it."""
         for ours, theirs in ((self.cert_file, other.cert_file), (self.key_file, other.key_file)):

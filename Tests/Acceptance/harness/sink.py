@@ -1,8 +1,10 @@
 """A next hop in Python: keeps what it is sent, octet by octet, and misbehaves on demand."""
 
+import base64
 import re
 import select
 import socket
+import ssl
 import threading
 from dataclasses import dataclass, field
 
@@ -33,6 +35,7 @@ class Message:
     extended: bool
     via: str  # DATA or BDAT
     connection: int
+    tls: str  # the protocol, such as TLSv1.3; empty in clear
     content: bytes = b""
 
     @property
@@ -57,6 +60,8 @@ class Transcript:
     commands: list = field(default_factory=list)
     # Commands that came before the reply to the one before them had been sent.
     pipelined: int = 0
+    # Those of `commands` that came inside TLS.
+    secure: list = field(default_factory=list)
 
 
 class Finished(Exception):
@@ -66,13 +71,21 @@ class Finished(Exception):
 class Sink:
     """Listens on an address of its own choosing until it is closed.
 
-    `faults` maps a stage (connect, ehlo, helo, mail, rcpt, data, content, bdat, rset, quit) to a list of
-    faults, used up one a command; to `Always(fault)`; or to a function of the argument that
-    returns a fault or None. A fault is a whole reply (bytes) or CLOSE, SILENCE, GARBAGE.
+    With `tls`, a server's context (`Pair.server_context`), STARTTLS is offered too; `inside` is what is offered inside
+    TLS, the same as outside unless it is given. `users` maps names to passwords, for AUTH.
+
+    `faults` maps a stage (connect, ehlo, helo, starttls, handshake, auth, mail, rcpt, data, content, bdat,
+    rset, quit) to a list of faults, used up one a command; to `Always(fault)`; or to a function of the
+    argument that returns a fault or None. A fault is a whole reply (bytes) or CLOSE, SILENCE, GARBAGE; for
+    `handshake` the octets that come instead of one.
     """
 
-    def __init__(self, extensions=EVERYTHING, faults=None, address=("127.0.0.1", 0), listening=True):
+    def __init__(self, extensions=EVERYTHING, faults=None, address=("127.0.0.1", 0), listening=True,
+                 tls=None, inside=None, users=None):
         self.extensions = extensions
+        self.inside = extensions if inside is None else inside
+        self.tls = tls
+        self.users = users or {}
         self.faults = faults or {}
         self.messages = []
         self.transcripts = []
@@ -158,6 +171,7 @@ class Conversation:
         self.unread = bytearray()
         self.helo, self.extended = b"", False
         self.message = None
+        self.tls = ""
 
     def run(self):
         try:
@@ -177,12 +191,15 @@ class Conversation:
             raise Finished
         self.unread += octets
 
-    def line(self):
+    def line(self, is_command=True):
         while (end := self.unread.find(b"\r\n")) < 0:
             self.more()
         line = bytes(self.unread[:end])
         del self.unread[: end + 2]
-        self.transcript.commands.append(line)
+        if is_command:
+            self.transcript.commands.append(line)
+            if self.tls:
+                self.transcript.secure.append(line)
         return line
 
     def exactly(self, count):
@@ -220,6 +237,8 @@ class Conversation:
         return is_positive(fault)
 
     def is_readable(self):
+        if self.tls:
+            return self.socket.pending() > 0
         if not select.select([self.socket], [], [], 0)[0]:
             return False
         return bool(self.socket.recv(1, socket.MSG_PEEK))
@@ -228,7 +247,10 @@ class Conversation:
         verb, _, argument = line.partition(b" ")
         verb = verb.upper()
         if verb == b"EHLO":
-            keywords = [b"sink.example.net", *(word.encode() for word in self.sink.extensions)]
+            words = list(self.sink.inside if self.tls else self.sink.extensions)
+            if self.sink.tls and not self.tls:
+                words.append("STARTTLS")
+            keywords = [b"sink.example.net", *(word.encode() for word in words)]
             lines = [b"250-" + word for word in keywords]
             lines[-1] = b"250 " + keywords[-1]
             if self.answer("ehlo", argument, b"\r\n".join(lines) + b"\r\n"):
@@ -236,12 +258,17 @@ class Conversation:
         elif verb == b"HELO":
             if self.answer("helo", argument, b"250 sink.example.net\r\n"):
                 self.helo, self.extended = argument, False
+        elif verb == b"STARTTLS" and self.sink.tls and not self.tls:
+            if self.answer("starttls", argument, b"220 2.0.0 Go on\r\n"):
+                self.handshake()
+        elif verb == b"AUTH":
+            self.log_in(argument)
         elif verb == b"MAIL":
             self.message = None
             path, parameters = path_and_parameters(argument)
             if self.answer("mail", argument, b"250 2.1.0 OK\r\n"):
                 self.message = Message(
-                    path, parameters, [], self.helo, self.extended, "", self.transcript.number
+                    path, parameters, [], self.helo, self.extended, "", self.transcript.number, self.tls
                 )
         elif verb == b"RCPT":
             if self.answer("rcpt", argument, b"250 2.1.5 OK\r\n") and self.message:
@@ -260,6 +287,43 @@ class Conversation:
             raise Finished
         else:
             self.answer("unknown", line, b"500 5.5.1 Unknown command\r\n")
+
+    def handshake(self):
+        fault = self.fault("handshake", b"")
+        if isinstance(fault, bytes):
+            # In the middle of what the client takes for a handshake.
+            self.more()
+            self.socket.sendall(fault)
+            fault = SILENCE
+        if fault is not None:
+            self.respond(fault, b"")
+        plain = self.socket
+        try:
+            self.socket = self.sink.tls.wrap_socket(plain, server_side=True)
+        except OSError as error:
+            plain.close()
+            raise Finished from error
+        finally:
+            with self.sink.lock:
+                self.sink.open_sockets.discard(plain)
+                self.sink.open_sockets.add(self.socket)
+        self.tls = self.socket.version()
+        self.helo, self.extended, self.unread = b"", False, bytearray()
+
+    def log_in(self, argument):
+        mechanism, _, initial = argument.partition(b" ")
+        if mechanism.upper() == b"PLAIN":
+            response = initial or self.challenge(b"")
+            _, user, password = base64.b64decode(response).split(b"\0")
+        else:
+            user = base64.b64decode(self.challenge(b"VXNlcm5hbWU6"))
+            password = base64.b64decode(self.challenge(b"UGFzc3dvcmQ6"))
+        known = self.sink.users.get(user.decode()) == password.decode()
+        self.answer("auth", argument, b"235 2.7.0 Welcome\r\n" if known else b"535 5.7.8 No such user or password\r\n")
+
+    def challenge(self, text):
+        self.socket.sendall(b"334 " + text + b"\r\n")
+        return self.line(is_command=False)
 
     def data(self, argument):
         if not self.message or not self.message.recipients:
