@@ -241,6 +241,7 @@ struct SessionDriver: ~Copyable {
             if UInt64(content.count) != summary.octetCount {
                 violations.append("\(content.count) octets, \(summary.octetCount) counted")
             }
+            if !hasWellFormedTrace(transaction) { violations.append("malformed trace field") }
             if policy.commit == nil {
                 transcript.messages.append(
                     AcceptedMessage(transaction: transaction, summary: summary, content: content))
@@ -259,6 +260,26 @@ struct SessionDriver: ~Copyable {
         }
     }
 
+    /// Lines of printable octets or UTF-8, folded where they are, and none beyond RFC 5322 2.1.1.
+    private func hasWellFormedTrace(_ transaction: MailTransaction) -> Bool {
+        let field = ReceivedField.octets(
+            heloName: session.heloName, address: session.client.address,
+            hostname: session.parameters.hostname,
+            protocolName: session.protocolName(for: transaction), tls: session.tls, id: "id",
+            recipient: transaction.recipients.first?.path, time: UnixTime(seconds: 0))
+        var start = 0
+        while let lineFeed = field[start...].firstIndex(of: 10) {
+            let isFolded = field[start] == 9
+            guard isFolded != (start == 0), (2...999).contains(lineFeed - start),
+                field[lineFeed - 1] == 13,
+                field[(isFolded ? start + 1 : start)..<(lineFeed - 1)]
+                    .allSatisfy({ $0 > 31 && $0 != 127 })
+            else { return false }
+            start = lineFeed + 1
+        }
+        return start > 0 && start == field.count
+    }
+
     private var parametersNeedTLS: Bool { session.parameters.offer.authenticationNeedsTLS }
 
     private func verdict(_ refusal: Reply?) -> Verdict { refusal.map { .refuse($0) } ?? .accept }
@@ -275,6 +296,8 @@ struct SessionDriver: ~Copyable {
     mutating func speakFirst() { perform(session.spokeFirst()) }
 
     mutating func shutDown() { if let action = session.shuttingDown() { perform(action) } }
+
+    mutating func cutOff() { perform(session.cutOff()) }
 
     mutating func failContent(with reply: Reply) {
         content = []

@@ -10,7 +10,7 @@ struct Choice {
         case two, segments, pieces, octets
     }
 
-    /// What the server offers: six bits, and one for XCLIENT.
+    /// What the server offers: six bits, one for XCLIENT, and one for TLS that can't begin.
     private let offered: UInt8
     /// Its limits, and how the driver answers.
     let bits: UInt8
@@ -28,7 +28,9 @@ struct Choice {
 
     var mayUseXCLIENT: Bool { offered & 64 != 0 }
     var hasAuthentication: Bool { !parameters.offer.mechanisms.isEmpty }
-    var disturbance: Int { segmentLength % 5 }
+    /// The content has come a long way.
+    var isTravelled: Bool { bits & 128 != 0 }
+    var disturbance: Int { segmentLength % 6 }
 
     /// All there are, made once: they are the dearest part of a session.
     private static let parameters = (0..<2048).map(makeParameters)
@@ -65,13 +67,14 @@ struct Choice {
     }
 
     func driver(
-        segmentLength: Int = .max, handshake: Policy.Handshake = .instant
+        segmentLength: Int = .max, handshake: Policy.Handshake? = nil
     ) -> SessionDriver {
         SessionDriver(
             parameters: parameters,
             policy: Policy(
                 content: bits & 32 == 0 ? nil : .insufficientStorage,
-                commit: bits & 64 == 0 ? nil : .insufficientStorage, handshake: handshake),
+                commit: bits & 64 == 0 ? nil : .insufficientStorage,
+                handshake: handshake ?? (offered & 128 == 0 ? .instant : .unavailable)),
             segmentLength: segmentLength, mayUseXCLIENT: mayUseXCLIENT)
     }
 

@@ -13,7 +13,7 @@ public func fuzzOneInput(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     switch octets[0] & 15 {
     case 0: replay(input, choice)
     case 1: replay(input, choice, behind: Fuzz.transaction)
-    case 2: replay(input, choice, behind: Fuzz.data)
+    case 2: replay(input, choice, behind: choice.isTravelled ? Fuzz.travelled : Fuzz.data)
     case 3: compareWithNaiveDecoder(input, choice)
     case 4: swallowChunk(input, choice)
     case 5: readWords(input)
@@ -35,6 +35,9 @@ enum Fuzz {
     static let transaction = Array(
         "EHLO c.example\r\nMAIL FROM:<a@b.example> SMTPUTF8\r\nRCPT TO:<c@d.example>\r\n".utf8)
     static let data = transaction + Array("DATA\r\n".utf8)
+    /// One hop short of a loop.
+    static let travelled =
+        data + Array(String(repeating: "Received:\r\n", count: 100).utf8)
     static let chunk = transaction + Array("BDAT 9\r\n".utf8)
     static let login = Array("EHLO c.example\r\nAUTH LOGIN YWxpY2U=\r\n".utf8)
     static let loginInsideTLS = Array(
@@ -108,7 +111,8 @@ private func disturb(_ driver: inout SessionDriver, _ choice: Choice) -> Bool {
     case 0: driver.timeOut()
     case 1: driver.outlast()
     case 2: driver.shutDown()
-    case 3 where driver.expectation != .answer: driver.failContent(with: .insufficientStorage)
+    case 3: driver.cutOff()
+    case 4 where driver.expectation != .answer: driver.failContent(with: .insufficientStorage)
     default: return true
     }
     return false

@@ -23,20 +23,35 @@ import Glibc
         }
     }
 
-    /// Each dialogue in every mode with nothing offered, and whole with what there is to offer.
+    /// The lines of each dialogue, as many as an input takes and beginning ever further down: in
+    /// every mode with nothing offered, and with what there is to offer.
     private static func writeDialogues(into folder: String) {
         for dialogue in Dialogue.all {
-            let octets = dialogue.octets.prefix(1500)
-            for mode in UInt8(0)..<16 {
-                write([48 + mode, 0, 0, mode, 100] + octets, "\(folder)/\(dialogue.name).\(mode)")
+            let octets = dialogue.octets
+            let lineFeeds = octets.indices.dropLast().filter { octets[$0] == 10 }
+            let lineStarts = [0] + lineFeeds.map { $0 + 1 }
+            var start = 0
+            while let next = lineStarts.first(where: { $0 >= start }) {
+                let path = "\(folder)/\(dialogue.name).\(next)"
+                write(octets[next...].prefix(maximumLength), path)
+                start = max(next + 1, next + maximumLength / 2)
             }
-            // TLS with AUTH; with dev mode; with XCLIENT; AUTH in clear text; required inside TLS.
-            for (index, offered) in [UInt8(6), 14, 78, 4, 54, 9].enumerated() {
-                for mode in UInt8(0)...1 {
-                    write(
-                        [48 + mode * 10, offered, 0, UInt8(index), 40] + octets,
-                        "\(folder)/\(dialogue.name).\(offered).\(mode)")
-                }
+        }
+    }
+
+    /// Octets of a dialogue in one seed.
+    private static let maximumLength = 240
+
+    private static func write(_ octets: ArraySlice<UInt8>, _ path: String) {
+        for mode in UInt8(0)..<16 {
+            write([48 + mode, 0, 0, mode, 100] + octets, "\(path).\(mode)")
+        }
+        // TLS with AUTH; with dev mode; with XCLIENT; AUTH in clear text; required inside TLS.
+        for (index, offered) in [UInt8(6), 14, 78, 4, 54, 9].enumerated() {
+            for mode in UInt8(0)...1 {
+                write(
+                    [48 + mode * 10, offered, 0, UInt8(index), 40] + octets,
+                    "\(path).\(mode).\(offered)")
             }
         }
     }
