@@ -72,7 +72,8 @@ final class DestinationQueue {
         self.tls = tls
         self.login = login
         self.maximumWindow = max(1, maximumWindow)
-        window = min(Self.initialWindow, self.maximumWindow)
+        // A password that is refused isn't tried five times at once: some lock a user out for that.
+        window = login == nil ? min(Self.initialWindow, self.maximumWindow) : 1
         if case .address(let address) = server.host {
             let host = MailHost(name: "[\(address)]", preference: 0, addresses: [address])
             hosts = .known([host], until: MonotonicTime(nanoseconds: .max))
