@@ -144,6 +144,17 @@ class Capture(DevelopmentCase):
         self.assertEqual(server.queue(), [])
 
 
+    def test_a_killed_server_leaves_nothing_in_the_way_of_a_real_one(self):
+        server = self.developer()
+        self.client(server).message("a@example.org", ["b@one.example"], LETTER)
+        server.kill()
+        server.configuration["dev_mode"] = False
+        server.start()
+        self.assertEqual(server.queue(), [])
+        self.assertReply(
+            self.client(server).message("a@example.org", ["b@one.example"], LETTER), "250")
+
+
 class Bounds(DevelopmentCase):
     def test_the_latest_1000_messages_are_kept(self):
         server = self.developer()
