@@ -4,35 +4,6 @@ import ElemtaThreads
 import Glibc
 import Testing
 
-/// A server's side with its certificate, ready to take a client.
-struct TLSServer {
-    let certificates: Certificates
-    let context: TLSServerContext
-    let test: TestLoop
-    let recorder = Recorder()
-
-    init(
-        _ names: [String] = ["mail.example.com"], minimum: TLSVersion = .v12,
-        ticketKeys: TLSTicketKeys = TLSTicketKeys()
-    ) throws {
-        test = try TestLoop()
-        let certificates = try Certificates()
-        context = TLSServerContext(
-            try names.map {
-                try TLSServerCertificate(
-                    certificates.make($0), minimum: minimum, ticketKeys: ticketKeys)
-            })
-        self.certificates = certificates
-    }
-
-    /// A connection that waits for a handshake, with its client's socket.
-    func accept() throws -> (connection: Connection, peer: Peer) {
-        let (connection, peer) = try test.pair(recorder)
-        try connection.startTLS(server: context)
-        return (connection, peer)
-    }
-}
-
 @Suite("TLS: handshake") struct TLSHandshakeTests {
     @Test(
         "both versions are spoken, and what was agreed on is told",

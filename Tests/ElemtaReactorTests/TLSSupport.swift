@@ -87,6 +87,36 @@ struct Certificates {
     }
 }
 
+/// A server's side with its certificate, ready to take a client.
+struct TLSServer {
+    let certificates: Certificates
+    let context: TLSServerContext
+    let test: TestLoop
+    let recorder = Recorder()
+
+    init(
+        _ names: [String] = ["mail.example.com"],
+        key: [String] = ["ec", "ec_paramgen_curve:P-256"], minimum: TLSVersion = .v12,
+        ticketKeys: TLSTicketKeys = TLSTicketKeys()
+    ) throws {
+        test = try TestLoop()
+        let certificates = try Certificates()
+        context = TLSServerContext(
+            try names.map {
+                try TLSServerCertificate(
+                    certificates.make($0, key: key), minimum: minimum, ticketKeys: ticketKeys)
+            })
+        self.certificates = certificates
+    }
+
+    /// A connection that waits for a handshake, with its client's socket.
+    func accept() throws -> (connection: Connection, peer: Peer) {
+        let (connection, peer) = try test.pair(recorder)
+        try connection.startTLS(server: context)
+        return (connection, peer)
+    }
+}
+
 /// The client side of a TLS session by OpenSSL alone, blocking, on a thread of its own.
 @safe final class TLSPeer {
     let session: OpaquePointer
@@ -97,6 +127,7 @@ struct Certificates {
         var version: Int32? = nil
         var name: String? = nil
         var ciphers = "DEFAULT:@SECLEVEL=0"
+        var groups: String? = nil
     }
 
     init(_ peer: Peer, _ wishes: Wishes = Wishes()) throws {
@@ -108,6 +139,12 @@ struct Certificates {
         }
         unsafe SSL_CTX_set_cipher_list(context, wishes.ciphers)
         unsafe session = try #require(unsafe SSL_new(context))
+        if let groups = wishes.groups {
+            var octets = Array(groups.utf8CString)
+            unsafe octets.withUnsafeMutableBytes {
+                _ = unsafe SSL_ctrl(session, SSL_CTRL_SET_GROUPS_LIST, 0, $0.baseAddress)
+            }
+        }
         if let name = wishes.name {
             var octets = Array(name.utf8CString)
             unsafe octets.withUnsafeMutableBytes {
