@@ -61,6 +61,8 @@ final class Watchdog: Sendable {
     private let wakeUps = Inbox<Void>()
     /// The same for every call, so that what is new is never the first to ring.
     private let limit: Duration
+    /// Nil once it has been joined.
+    private let thread = Locked<NamedThread?>(nil)
 
     private init(limit: Duration) {
         self.limit = limit
@@ -69,17 +71,20 @@ final class Watchdog: Sendable {
     /// Starts its thread, which ends with `stop()`.
     static func start(limit: Duration) throws(ThreadError) -> Watchdog {
         let watchdog = Watchdog(limit: limit)
-        _ = try NamedThread("elemta-ldap") { watchdog.run() }
+        let thread = try NamedThread("elemta-ldap") { watchdog.run() }
+        watchdog.thread.withLock { $0 = thread }
         return watchdog
     }
 
-    /// Cuts every socket that is being watched, and whichever will be.
+    /// Cuts every socket that is being watched, and whichever will be; ends the thread, which never
+    /// waits for anybody else.
     func stop() {
         state.withLock { state in
             state.isStopped = true
             for alarm in state.alarms.values { alarm.socket.cut() }
         }
         wakeUps.close()
+        thread.withLock { $0.take() }?.join()
     }
 
     /// Runs `body`; when it takes too long `socket` is cut, which makes it fail.
