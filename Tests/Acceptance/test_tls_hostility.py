@@ -311,7 +311,7 @@ class Inside(Hostile):
 
 class Stalled(WithCertificates, Case):
     def stalls(self, server):
-        """One client for each place where a handshake can stop, with a name."""
+        """One client for each place where a handshake or a PROXY header can stop, with a name."""
         def begun(number):
             client = Client(server.addresses[number], greeted=number == 1)
             self.addCleanup(client.close)
@@ -326,14 +326,18 @@ class Stalled(WithCertificates, Case):
                 client = begun(number)
                 client.send(octets)
                 yield f"{kind}, {name}", client
+        for name, octets in (("silent", b""), ("in the middle of a header", b"PROXY TCP4 192.0")):
+            client = begun(2)
+            client.send(octets)
+            yield f"proxied, {name}", client
 
-    def serving(self, **changes):
+    def serving(self):
+        listeners = [
+            {"address": "127.0.0.1:0", "tls": "implicit"}, {"address": "127.0.0.1:0"},
+            {"address": "127.0.0.1:0", "proxy_protocol": True, "trusted_proxies": ["127.0.0.1"]},
+        ]
         return self.server(
-            with_tls(self.pair) | discard_routes() | changes
-            | {
-                "listen_addr": None,
-                "listeners": [{"address": "127.0.0.1:0", "tls": "implicit"}, {"address": "127.0.0.1:0"}],
-            }
+            with_tls(self.pair) | discard_routes() | {"listen_addr": None, "listeners": listeners}
         )
 
     def test_everybody_else_is_served(self):
