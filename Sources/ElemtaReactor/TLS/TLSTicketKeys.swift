@@ -141,14 +141,18 @@ import Synchronization
     }
 
     @unsafe func prepare(_ mac: OpaquePointer?) -> Bool {
-        var digest = Array("SHA256".utf8CString)
-        // Safe because the parameters are read inside the call.
-        return unsafe digest.withUnsafeMutableBufferPointer { digest in
-            let parameters = unsafe [
-                OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest.baseAddress, 0),
-                OSSL_PARAM_construct_end(),
-            ]
-            return unsafe EVP_MAC_init(mac, key(1), Self.keyCount, parameters) == 1
+        let name = OSSL_MAC_PARAM_DIGEST.utf8CString
+        var digest = "SHA256".utf8CString
+        // Safe because the parameters, which point to both, are read inside the call.
+        return unsafe name.withUnsafeBufferPointer { name in
+            unsafe digest.withUnsafeMutableBufferPointer { digest in
+                guard let name = name.baseAddress else { return false }
+                let parameters = unsafe [
+                    OSSL_PARAM_construct_utf8_string(name, digest.baseAddress, 0),
+                    OSSL_PARAM_construct_end(),
+                ]
+                return unsafe EVP_MAC_init(mac, key(1), Self.keyCount, parameters) == 1
+            }
         }
     }
 }
