@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 
 from harness.case import STRANGER, Case, discard_routes, unique
@@ -117,6 +118,23 @@ class Mistakes(UsersCase):
                 self.assertIn(str(self.file), said)
                 self.assertIn(user, said)
                 self.assertNotIn(self.secret, said)
+
+    def test_check_counts_the_users_and_says_what_looks_like_a_mistake(self):
+        server = self.prepared(user_list({"alice": sha512crypt(self.secret), "bob": self.secret}))
+        self.file.chmod(0o644)
+        server.write_configuration()
+        said = server.run("check")
+        self.assertRegex(said, rf"(?m)^users +{re.escape(str(self.file))}, 2 users$")
+        self.assertRegex(said, r"(?m)^elemta: warning: .*readable by every user")
+        self.assertRegex(said, r'(?m)^elemta: warning: .* user "bob": .*plain text')
+        self.assertNotIn(self.secret, said)
+
+    def test_check_says_all_that_is_wrong_with_the_users(self):
+        server = self.prepared("alice:{MD5}x\nbob:{PLAIN}x\nbob:{PLAIN}x\n")
+        server.write_configuration()
+        said = server.run("check", status=os.EX_CONFIG)
+        self.assertRegex(said, rf'(?m)^elemta: {re.escape(str(self.file))}:1: user "alice": ')
+        self.assertRegex(said, rf'(?m)^elemta: {re.escape(str(self.file))}:3: user "bob": ')
 
     def test_a_missing_file_is_named(self):
         server = self.prepared("{}")
