@@ -145,8 +145,12 @@ struct QueuePrinter {
         var words: [String] = []
         if !status.nextHop.isEmpty { words.append("\(status.nextHop):") }
         if status.code > 0 { words.append("\(status.code)") }
-        if let enhanced = status.enhancedStatus { words.append("\(enhanced)") }
-        words.append(String(decoding: status.text, as: UTF8.self))
+        let text = String(decoding: status.text, as: UTF8.self)
+        // Another server's words begin with it.
+        if let enhanced = status.enhancedStatus, !text.hasPrefix("\(enhanced)") {
+            words.append("\(enhanced)")
+        }
+        words.append(text)
         return printable(words.joined(separator: " "))
     }
 
