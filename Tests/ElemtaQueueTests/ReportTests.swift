@@ -115,6 +115,85 @@ import Testing
     }
 
     @Test(
+        "An 8-bit original comes back in a report that every next hop can take",
+        arguments: [
+            ("Subject: caf\u{E9}\r\n\r\nbody\r\n", nil, false),
+            ("Subject: hello\r\n\r\ncaf\u{E9}\r\n", .full, false),
+            ("Subject: caf\u{E9}\r\n\r\ncaf\u{E9}\r\n", .full, true),
+        ] as [(String, ReturnContent?, Bool)])
+    func eightBitOriginal(
+        content: String, asked: ReturnContent?, isGlobal: Bool
+    ) throws {
+        let report = try #require(
+            try report(about: content, traits: [.eightBit], .failed(refusal)) {
+                $0.parameters.returnContent = asked
+                $0.parameters.bodyType = .eightBitMIME
+                $0.parameters.smtputf8 = isGlobal
+            })
+        #expect(report.envelope.parameters.bodyType == .sevenBit)
+        #expect(!report.envelope.summary.isEightBit)
+        let octets = try report.octets
+        let isSevenBit = octets.allSatisfy { $0 < 127 }
+        #expect(isSevenBit)
+        let text = String(decoding: octets, as: UTF8.self)
+        if isGlobal {
+            // RFC 6532 3.7: a message/global may be encoded.
+            #expect(
+                text.contains(
+                    "Content-Type: message/global\r\nContent-Transfer-Encoding: quoted-printable\r\n"
+                        + "\r\nSubject: caf=C3=A9\r\n\r\ncaf=C3=A9\r\n--"))
+        } else if asked == .full {
+            // A message/rfc822 may not be (RFC 2045 6.4): the header section has to do.
+            #expect(
+                text.contains("Content-Type: text/rfc822-headers\r\n\r\nSubject: hello\r\n--"))
+        } else {
+            #expect(
+                text.contains(
+                    "Content-Type: text/rfc822-headers\r\n"
+                        + "Content-Transfer-Encoding: quoted-printable\r\n\r\nSubject: caf=C3=A9\r\n--"
+                ))
+        }
+    }
+
+    @Test("A report about a UTF-8 address to somebody without one is 7-bit all the same")
+    func encodedStatus() throws {
+        let report = try #require(
+            try report(to: ["\u{434}@a.example"], .failed(refusal)) {
+                $0.parameters.smtputf8 = true
+            })
+        #expect(!report.envelope.parameters.smtputf8)
+        let octets = try report.octets
+        let isSevenBit = octets.allSatisfy { $0 < 127 }
+        #expect(isSevenBit)
+        let text = String(decoding: octets, as: UTF8.self)
+        #expect(
+            text.contains(
+                "Content-Type: message/global-delivery-status\r\n"
+                    + "Content-Transfer-Encoding: quoted-printable\r\n"))
+        #expect(text.contains("Final-Recipient: utf-8; =D0=B4@a.example\r\n"))
+    }
+
+    @Test(
+        "Quoted-printable text comes back as it was, in lines of at most 76 characters",
+        arguments: [
+            ("", ""), ("a=b\r\n", "a=3Db\r\n"), ("end \r\nend\t", "end=20\r\nend=09"),
+            ("\u{E9}\u{7F}\r\n.", "=C3=A9=7F\r\n."), ("a\rb\nc", "a=0Db=0Ac"),
+            (
+                String(repeating: "x", count: 77) + "\r\n",
+                String(repeating: "x", count: 75) + "=\r\nxx\r\n"
+            ),
+            (String(repeating: "x", count: 76), String(repeating: "x", count: 76)),
+            (
+                String(repeating: "x", count: 74) + "\u{E9}",
+                String(repeating: "x", count: 74) + "=\r\n=C3=A9"
+            ),
+        ])
+    func quotedPrintable(text: String, encoded: String) {
+        let result = QuotedPrintable.encode(Array(text.utf8))
+        #expect(String(decoding: result, as: UTF8.self) == encoded)
+    }
+
+    @Test(
         "Who is told what",
         arguments: [
             ([], "failed", true), ([.failure], "failed", true), ([.never], "failed", false),

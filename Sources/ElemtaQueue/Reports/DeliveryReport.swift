@@ -19,8 +19,10 @@ struct ReportedRecipient: Sendable {
 /// A delivery status notification: a `multipart/report` (RFC 3462) with a text for people, the
 /// fields of RFC 3464 for programs, and the original message or its header section.
 ///
-/// Lines end with CRLF and hold no NUL and no bare CR or LF whatever the original held, so that
-/// every next hop can take the report. UTF-8 addresses are written as RFC 6533 says.
+/// Lines end with CRLF and hold no NUL and no bare CR or LF whatever the original held. UTF-8
+/// addresses are written as RFC 6533 says. Every next hop can take the report: only where its own
+/// recipient needs SMTPUTF8, which comes with 8BITMIME (RFC 6531 3.1), does it hold 8-bit octets.
+/// Being from nobody, a report that were refused for them would be lost.
 struct DeliveryReport {
     let original: Envelope
     let recipients: [ReportedRecipient]
@@ -39,21 +41,23 @@ struct DeliveryReport {
     func message(returning content: [UInt8]?) -> (envelope: Envelope, content: [UInt8])? {
         guard case .mailbox(let sender) = original.reversePath, !recipients.isEmpty
         else { return nil }
-        var body = ReportWriter()
-        writeFields(to: sender, &body)
-        body.line("--\(boundary)")
-        writeText(&body)
-        body.line("--\(boundary)")
-        writeStatus(&body)
-        if let content { writeOriginal(content, &body) }
-        body.line("--\(boundary)--")
+        let mayBeEightBit = sender.isInternationalized
+        var parts = ReportWriter()
+        for part in [text, status] + (content.map { [returned($0, mayBeEightBit)] } ?? []) {
+            parts.line("--\(boundary)")
+            part.write(mayBeEightBit: mayBeEightBit, to: &parts)
+        }
+        parts.line("--\(boundary)--")
+        var message = ReportWriter()
+        writeFields(to: sender, &message)
+        message.verbatim(parts.octets)
 
-        let traits: ContentSummary.Traits = body.isEightBit ? .eightBit : []
+        let traits: ContentSummary.Traits = message.isEightBit ? .eightBit : []
         let summary = ContentSummary(
-            octetCount: UInt64(body.octets.count), traits: traits,
-            longestLine: UInt64(body.longestLine))
+            octetCount: UInt64(message.octets.count), traits: traits,
+            longestLine: UInt64(message.longestLine))
         let parameters = MailParameters(
-            bodyType: body.isEightBit ? .eightBitMIME : .sevenBit,
+            bodyType: message.isEightBit ? .eightBitMIME : .sevenBit,
             smtputf8: sender.isInternationalized,
             // RFC 8689 5: what it says of the original is as worthy of protection.
             requireTLS: original.parameters.requireTLS)
@@ -63,7 +67,7 @@ struct DeliveryReport {
         let envelope = Envelope(
             id: id, arrival: now, client: ClientTrace(), transaction: transaction,
             summary: summary)
-        return (envelope, body.octets)
+        return (envelope, message.octets)
     }
 
     // Unguessable through the random part of the id: no content can end a part on purpose.
@@ -85,6 +89,29 @@ struct DeliveryReport {
     }
 
     // MARK: - Parts
+
+    /// One part of the report.
+    private struct Part {
+        let description: String
+        let type: String
+        let content: ReportWriter
+
+        /// Writes the part without a line around it. What is 8-bit and may not be is encoded, which
+        /// no part may be that is a message in itself (RFC 2045 6.4), save those of RFC 6532.
+        func write(mayBeEightBit: Bool, to report: inout ReportWriter) {
+            report.line("Content-Description: \(description)")
+            report.line("Content-Type: \(type)")
+            guard content.isEightBit else {
+                report.line("")
+                return report.verbatim(content.octets)
+            }
+            let encoding = mayBeEightBit ? "8bit" : "quoted-printable"
+            report.line("Content-Transfer-Encoding: \(encoding)")
+            report.line("")
+            report.verbatim(
+                mayBeEightBit ? content.octets : QuotedPrintable.encode(content.octets))
+        }
+    }
 
     private func writeFields(to sender: Mailbox, _ body: inout ReportWriter) {
         let subject =
@@ -108,12 +135,8 @@ struct DeliveryReport {
         body.line("")
     }
 
-    private func writeText(_ body: inout ReportWriter) {
-        let isEightBit = isInternationalized
-        body.line("Content-Description: Notification")
-        body.line("Content-Type: text/plain; charset=\(isEightBit ? "utf-8" : "us-ascii")")
-        if isEightBit { body.line("Content-Transfer-Encoding: 8bit") }
-        body.line("")
+    private var text: Part {
+        var body = ReportWriter()
         body.line("This is the mail system at \(hostname).")
         for (action, text) in Self.explanations {
             let concerned = recipients.filter { $0.action == action }
@@ -126,6 +149,10 @@ struct DeliveryReport {
         body.line("Your message arrived here on \(original.arrival.rfc5322).")
         body.line("For help, write to postmaster@\(hostname) and include this report.")
         body.line("")
+        return Part(
+            description: "Notification",
+            type: "text/plain; charset=\(isInternationalized ? "utf-8" : "us-ascii")",
+            content: body)
     }
 
     private static let explanations: [(ReportAction, [String])] = [
@@ -169,12 +196,9 @@ struct DeliveryReport {
         }
     }
 
-    private func writeStatus(_ body: inout ReportWriter) {
+    private var status: Part {
         let global = isInternationalized
-        body.line("Content-Description: Delivery report")
-        body.line("Content-Type: message/\(global ? "global-delivery-status" : "delivery-status")")
-        if global { body.line("Content-Transfer-Encoding: 8bit") }
-        body.line("")
+        var body = ReportWriter()
         if let envelopeID = original.parameters.envelopeID {
             body.field("Original-Envelope-Id", body.printable(envelopeID, utf8: false))
         }
@@ -189,6 +213,10 @@ struct DeliveryReport {
             writeStatus(of: entry, global, &body)
         }
         body.line("")
+        return Part(
+            description: "Delivery report",
+            type: "message/\(global ? "global-delivery-status" : "delivery-status")",
+            content: body)
     }
 
     private func writeStatus(
@@ -239,39 +267,29 @@ struct DeliveryReport {
         }
     }
 
-    /// RET counts for failures only (RFC 3461 4.3); without it the header section is enough, and with
-    /// REQUIRETLS all that may be returned (RFC 8689 5).
-    private func writeOriginal(_ content: [UInt8], _ body: inout ReportWriter) {
+    /// The original, or its header section. RET counts for failures only (RFC 3461 4.3); without it
+    /// the header section is enough. It is all that may be returned with REQUIRETLS (RFC 8689 5), and
+    /// all there is where the message can't be a part as it is.
+    private func returned(_ content: [UInt8], _ mayBeEightBit: Bool) -> Part {
         let isGlobal = original.parameters.smtputf8
         let isFaithful =
             !original.summary.unsafeForData && !original.summary.traits.contains(.nul)
             && original.summary.longestLine <= 998
+        var whole = ReportWriter()
+        whole.verbatim(content)
         if worst == .failed, original.parameters.returnContent == .full,
             !original.parameters.requireTLS, isFaithful,
-            content.count == original.contentOctets, content.count <= Self.returnedOctets
+            content.count == original.contentOctets, content.count <= Self.returnedOctets,
+            isGlobal || mayBeEightBit || !whole.isEightBit
         {
-            writePart(
-                "Undelivered message", isGlobal ? "message/global" : "message/rfc822",
-                content, &body)
-            body.verbatim(content)
-        } else {
-            let fields = ReportWriter.headerSection(content)
-            writePart(
-                "Message header", isGlobal ? "message/global-headers" : "text/rfc822-headers",
-                fields, &body)
-            body.verbatim(fields)
+            return Part(
+                description: "Undelivered message",
+                type: isGlobal ? "message/global" : "message/rfc822", content: whole)
         }
-    }
-
-    private func writePart(
-        _ description: String, _ type: String, _ content: [UInt8], _ body: inout ReportWriter
-    ) {
-        body.line("--\(boundary)")
-        body.line("Content-Description: \(description)")
-        body.line("Content-Type: \(type)")
-        if content.contains(where: { $0 > 127 }) {
-            body.line("Content-Transfer-Encoding: 8bit")
-        }
-        body.line("")
+        var fields = ReportWriter()
+        fields.verbatim(ReportWriter.headerSection(content))
+        return Part(
+            description: "Message header",
+            type: isGlobal ? "message/global-headers" : "text/rfc822-headers", content: fields)
     }
 }
