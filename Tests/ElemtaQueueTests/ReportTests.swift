@@ -112,6 +112,9 @@ import Testing
         let text = String(decoding: try report.octets, as: UTF8.self)
         #expect(text.contains("Content-Type: message/global-delivery-status\r\n"))
         #expect(text.contains("Final-Recipient: utf-8; дин@a.example\r\n"))
+        // RFC 2045 6.4: the whole can't be less than its parts.
+        let fields = text.prefix(upTo: try #require(text.firstRange(of: "\r\n\r\n")).lowerBound)
+        #expect(fields.contains("\r\nContent-Transfer-Encoding: 8bit"))
     }
 
     @Test(

@@ -49,7 +49,7 @@ struct DeliveryReport {
         }
         parts.line("--\(boundary)--")
         var message = ReportWriter()
-        writeFields(to: sender, &message)
+        writeFields(to: sender, areEightBit: parts.isEightBit, &message)
         message.verbatim(parts.octets)
 
         let traits: ContentSummary.Traits = message.isEightBit ? .eightBit : []
@@ -113,7 +113,10 @@ struct DeliveryReport {
         }
     }
 
-    private func writeFields(to sender: Mailbox, _ body: inout ReportWriter) {
+    /// - Parameter areEightBit: some part is; then the whole has to say so (RFC 2045 6.4).
+    private func writeFields(
+        to sender: Mailbox, areEightBit: Bool, _ body: inout ReportWriter
+    ) {
         let subject =
             switch worst {
             case .failed: "Undelivered mail returned to sender"
@@ -128,6 +131,7 @@ struct DeliveryReport {
         // RFC 3834 5.2: no vacation program must answer this.
         body.line("Auto-Submitted: auto-replied")
         body.line("MIME-Version: 1.0")
+        if areEightBit { body.line("Content-Transfer-Encoding: 8bit") }
         body.line("Content-Type: multipart/report; report-type=delivery-status;")
         body.line(" boundary=\"\(boundary)\"")
         body.line("")
