@@ -197,6 +197,24 @@ import Testing
     }
 
     @Test(
+        "The server that has refused is named by a host name or an address literal, without a port",
+        arguments: [
+            ("mx.a.example", "mx.a.example"), ("mx.a.example [192.0.2.1]", "mx.a.example"),
+            ("mx.a.example (192.0.2.1:25)", "mx.a.example"), ("mx.a.example:587", "mx.a.example"),
+            ("[192.0.2.1]", "[192.0.2.1]"), ("192.0.2.1:3926", "[192.0.2.1]"),
+            ("[2001:db8::1]:25", "[IPv6:2001:db8::1]"),
+            ("[IPv6:2001:db8::1]:2525", "[IPv6:2001:db8::1]"), ("", nil), ("[nonsense]", nil),
+        ] as [(String, String?)])
+    func remoteMTA(nextHop: String, name: String?) throws {
+        var status = refusal
+        status.nextHop = nextHop
+        let text = String(
+            decoding: try #require(try report(.failed(status))).octets, as: UTF8.self)
+        let fields = text.split(separator: "\r\n").filter { $0.hasPrefix("Remote-MTA:") }
+        #expect(fields == (name.map { ["Remote-MTA: dns; \($0)"] } ?? []))
+    }
+
+    @Test(
         "Who is told what",
         arguments: [
             ([], "failed", true), ([.failure], "failed", true), ([.never], "failed", false),

@@ -240,12 +240,9 @@ struct DeliveryReport {
         }
         body.field("Action", entry.action.rawValue)
         body.field("Status", status(of: entry).description)
-        if !entry.status.nextHop.isEmpty {
-            let name = body.printable(Array(entry.status.nextHop.utf8), utf8: false)
-            body.field("Remote-MTA", "dns; \(name)")
-        }
+        if let name = entry.status.remoteMTA { body.field("Remote-MTA", "dns; \(name)") }
         let words = body.printable(entry.status.text, utf8: global)
-        if entry.status.code > 0 {
+        if entry.status.isQuoted {
             body.field("Diagnostic-Code", "smtp; \(entry.status.code) \(words)")
         } else if !words.isEmpty {
             body.field("Diagnostic-Code", "x-elemta; \(words)")
