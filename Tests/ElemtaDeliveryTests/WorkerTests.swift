@@ -96,6 +96,18 @@ struct WorkerTests {
         service.stop(grace: .zero)
         let byID = Dictionary(uniqueKeysWithValues: outcomes.map { ($0.id.rawValue, $0.summary) })
         #expect(byID == [1: fault.outcome, 2: "relayed 2.0.0"])
+        for outcome in outcomes {
+            guard case .all(.deferred(let status)) = outcome.results, status.code == 0
+            else { continue }
+            // Ours: in words, not in the names that the code has for things.
+            let text = String(decoding: status.text, as: UTF8.self)
+            #expect(text.contains("waiting for its"), "\(text)")
+            let letters = Array(text.unicodeScalars)
+            let isWords = zip(letters, letters.dropFirst()).allSatisfy {
+                !($0.properties.isLowercase && $1.properties.isUppercase)
+            }
+            #expect(isWords, "\(text)")
+        }
     }
 
     @Test func aRefusedConnectionDefersWhateverWaits() throws {

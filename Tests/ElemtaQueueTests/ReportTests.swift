@@ -214,6 +214,22 @@ import Testing
         #expect(fields == (name.map { ["Remote-MTA: dns; \($0)"] } ?? []))
     }
 
+    @Test("Our own words aren't put into the other server's mouth")
+    func ownWords() throws {
+        let words = "Can't connect to mx.a.example [192.0.2.1]: connect: Connection refused"
+        let ours = DeliveryStatus(
+            enhancedStatus: EnhancedStatus(.persistentTransientFailure, 4, 1),
+            text: Array(words.utf8), nextHop: "mx.a.example [192.0.2.1]")
+        let text = String(
+            decoding: try #require(try report(.failed(ours))).octets, as: UTF8.self)
+        #expect(!text.contains("said"))
+        #expect(!text.contains("Remote-MTA"))
+        #expect(text.contains("    Can't connect to mx.a.example [192.0.2.1]:"))
+        let quoted = String(
+            decoding: try #require(try report(.failed(refusal))).octets, as: UTF8.self)
+        #expect(quoted.contains("    mx.a.example said: 550 no such user\r\n"))
+    }
+
     @Test(
         "Who is told what",
         arguments: [

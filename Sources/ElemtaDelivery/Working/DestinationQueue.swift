@@ -8,9 +8,18 @@ struct DeliveryTarget: Hashable {
     let host: String
     let address: SocketAddress
 
-    /// `mx1.example.com [192.0.2.1]:25`, `[192.0.2.1]:25` where no name is known.
+    /// `mx1.example.com [192.0.2.1]`, `[192.0.2.1]` where no name is known; with the port, behind a
+    /// colon, where it isn't that of SMTP.
     var description: String {
-        host.hasPrefix("[") ? "\(address)" : "\(host) (\(address))"
+        let name = host.hasPrefix("[") ? "" : "\(host) "
+        let port = address.port == RemoteServer.smtpPort ? "" : ":\(address.port)"
+        let literal =
+            switch address.host {
+            case .v4(let number): IPAddress(v4: number).addressLiteral
+            case .v6(let high, let low): IPAddress(v6High: high, v6Low: low).addressLiteral
+            case nil: "\(address)"
+            }
+        return name + literal + port
     }
 
     /// What the certificate is to bear: the name, or the address where there is no name.

@@ -191,7 +191,7 @@ struct DeliveryReport {
         let reason = body.printable(entry.status.text, utf8: isInternationalized)
         var words = reason
         if entry.status.code > 0 { words = "\(entry.status.code) \(words)" }
-        if !entry.status.nextHop.isEmpty {
+        if entry.status.isQuoted, !entry.status.nextHop.isEmpty {
             words = "\(entry.status.nextHop) said: \(words)"
         }
         if !words.isEmpty { body.folded("", words, indent: "    ") }
