@@ -69,4 +69,31 @@ import Testing
         }
         #expect(try fixture.spool.show(id).attempts.count == 1)
     }
+
+    @Test("A clock that is set back doesn't hold up what is tried again")
+    func clockSetBack() throws {
+        let fixture = try SpoolFixture(try TestDirectory())
+        let id = try fixture.accept()
+        let item = try fixture.work()[0]
+        // The result can't be written, and the file can't be opened anew either.
+        let path = fixture.directory.queue + "/spool.mdb"
+        let readOnly = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        for descriptor in try descriptors(of: path) where descriptor != readOnly {
+            #expect(dup2(readOnly, descriptor) == descriptor)
+        }
+        close(readOnly)
+        try FileSystem.move(path, to: path + ".away")
+        try FileSystem.makeDirectory(path)
+        fixture.answer(item, .deferred(DeliveryStatus(code: 451)))
+        _ = try fixture.event { event in
+            if case .stalled = event { true } else { nil }
+        }
+        fixture.clock.now = fixture.clock.now + -3600
+        unsafe rmdir(path)
+        try FileSystem.move(path + ".away", to: path)
+        _ = try fixture.event { event in
+            if case .deferred(id, _, 1, _, _) = event { true } else { nil }
+        }
+        try fixture.accept()
+    }
 }

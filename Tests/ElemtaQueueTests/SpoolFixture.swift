@@ -97,7 +97,8 @@ final class SpoolFixture: Sendable {
     /// Moves time on and has the spool notice.
     func pass(_ seconds: Int64) {
         clock.now = clock.now + seconds
-        spool.wake()
+        // An operation on nothing: the spool thread looks at the clock before it takes it.
+        spool.perform(.release, on: .ids([])) { _ in }
     }
 
     func envelope(

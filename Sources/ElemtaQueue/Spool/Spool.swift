@@ -175,9 +175,6 @@ public final class Spool: Sendable {
         return room.free + shared.reusable.load(ordering: .relaxed) >= minimum
     }
 
-    /// Has the spool thread look at the clock again, after it was set.
-    public func wake() { inbox.post(.wake) }
-
     // MARK: - Operations
 
     /// The next messages in order of arrival, at most `limit` of them examined: a slice of

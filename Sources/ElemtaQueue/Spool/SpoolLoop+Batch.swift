@@ -47,7 +47,7 @@ extension SpoolLoop {
                     let hadAccepts = !accepts.isEmpty
                     recover(from: cause, &accepts, &answers)
                     if !hadAccepts, !canGoOn(after: cause, trials) {
-                        stall(SpoolError(cause))
+                        begin(stallingBy: SpoolError(cause))
                         slice = Slice(outcomes: 0, expired: 0, damaged: 0, hasJob: false)
                     } else {
                         slice = nextSlice()
@@ -75,7 +75,7 @@ extension SpoolLoop {
     }
 
     private func nextSlice() -> Slice {
-        if let stalledUntil, now.seconds < stalledUntil {
+        if isStalled {
             return Slice(outcomes: 0, expired: 0, damaged: 0, hasJob: false)
         }
         let limit = reserve.isFilled ? Self.batchOutcomes : Self.batchOutcomesOnFullDisk
@@ -89,9 +89,9 @@ extension SpoolLoop {
     /// Why nothing can be accepted at the moment.
     private func refusal(for accepts: [Submission]) -> SpoolError? {
         guard !accepts.isEmpty else { return nil }
-        if let stalledUntil {
-            if now.seconds < stalledUntil || !outcomes.isEmpty { return stalledBy }
-            self.stalledUntil = nil
+        if case .until(_, let error) = stall {
+            if isStalled || !outcomes.isEmpty { return error }
+            stall = .none
         }
         var octets = 0
         for accept in accepts {
@@ -161,10 +161,10 @@ extension SpoolLoop {
             try store.reopen()
             damaged.append(contentsOf: try store.damagedRecords())
             options.events(.reopened(after: cause.description))
-            stalledUntil = nil
+            stall = .none
             removeDoubtful()
         } catch {
-            stall(error)
+            begin(stallingBy: error)
         }
     }
 
@@ -176,19 +176,26 @@ extension SpoolLoop {
             options.events(.reserveGivenUp)
             return true
         case .transactionTooLarge, .exists, .invalidValue, .broken:
-            return trials < 2 && stalledUntil == nil
+            return trials < 2 && !hasStalled
         }
     }
 
-    private func stall(_ error: SpoolError) {
-        if stalledUntil == nil { options.events(.stalled(error)) }
-        stalledBy = error
-        stalledUntil = now.seconds + Self.stallSeconds
+    /// Whether something that couldn't be written waits to be tried again.
+    var hasStalled: Bool {
+        switch stall {
+        case .none: false
+        case .until: true
+        }
+    }
+
+    func begin(stallingBy error: SpoolError) {
+        if !hasStalled { options.events(.stalled(error)) }
+        stall = .until(.now + Self.stallTime, error)
     }
 
     /// Takes back what a failed commit may have left after all.
     private func removeDoubtful() {
-        guard !doubtful.isEmpty, stalledUntil == nil else { return }
+        guard !doubtful.isEmpty, !hasStalled else { return }
         do throws(SpoolError) {
             for submission in doubtful {
                 try store.removeIfThere(submission.envelope.id)
@@ -196,7 +203,7 @@ extension SpoolLoop {
             }
             doubtful = []
         } catch {
-            stall(error)
+            begin(stallingBy: error)
         }
     }
 
@@ -300,7 +307,7 @@ extension SpoolLoop {
         _ slice: Slice, _ draft: inout Draft, _ answers: inout [Acknowledgement]
     ) {
         writer.committed()
-        stalledUntil = nil
+        stall = .none
         outcomes.removeFirst(slice.outcomes)
         expired.removeFirst(slice.expired)
         damaged.removeFirst(slice.damaged)

@@ -13,23 +13,17 @@ extension SpoolLoop {
             try loadSchedule(&filed)
             try sweepContentFiles(&filed, &report)
         } catch {
-            stall(by: error)
+            begin(stallingBy: error)
         }
         // Messages that should have a content file and haven't.
         for id in filed { damaged.append((id, "content file is missing")) }
         report.quarantined += damaged.count
         report.messages = schedule.counts.messages - filed.count
         report.octets = schedule.counts.octets
-        while !damaged.isEmpty, stalledUntil == nil { commitBatch() }
+        while !damaged.isEmpty, !hasStalled { commitBatch() }
         // On a full disk the generation stays what it was; nothing else depends on it.
         try? store.saveState(lastID: ids.latest)
         options.events(.recovered(report))
-    }
-
-    private func stall(by error: SpoolError) {
-        options.events(.stalled(error))
-        stalledBy = error
-        stalledUntil = now.seconds + Self.stallSeconds
     }
 
     /// - Parameter filed: gets the messages whose content is in a file.

@@ -11,8 +11,6 @@ enum SpoolRequest: Sendable {
     case operation(OperationJob)
     /// A reader found this message damaged.
     case damaged(MessageID, String)
-    /// The clock has been changed: look at it again.
-    case wake
 }
 
 /// The spool thread: the only writer, and the owner of the schedule.
@@ -50,9 +48,15 @@ final class SpoolLoop {
     /// Content files that have been unlinked; their notes go when the directories are synced.
     var unlinked: [MessageID] = []
 
-    /// Results couldn't be written: tried again from this moment on.
-    var stalledUntil: Int64?
-    var stalledBy: SpoolError = .full
+    var stall = Stall.none
+
+    /// Whether results can be written.
+    enum Stall {
+        case none
+        /// They couldn't: tried again from this moment on, which no setting of the clock moves.
+        /// Until they are written nothing is accepted.
+        case until(ContinuousClock.Instant, SpoolError)
+    }
 
     /// A batch holds at most this much (design: bounded pages in memory, bounded latency).
     static let batchMessages = 1000
@@ -60,7 +64,9 @@ final class SpoolLoop {
     static let batchOutcomes = 2000
     /// With the reserve given up transactions must fit into it.
     static let batchOutcomesOnFullDisk = 50
-    static let stallSeconds: Int64 = 1
+    static let stallTime = Duration.seconds(1)
+    /// What waits is due by the wall clock, which may be set meanwhile: it is looked at this often.
+    static let longestWait: Int64 = 60
 
     init(
         store: SpoolStore, options: SpoolOptions, ids: MessageIDSource, shared: SpoolShared,
@@ -98,7 +104,7 @@ final class SpoolLoop {
             turn()
         }
         // A stalled spool gets one more chance; then what can't be written is delivered again.
-        stalledUntil = nil
+        stall = .none
         while hasWork { turn() }
         finish()
     }
@@ -114,11 +120,20 @@ final class SpoolLoop {
     /// How long to wait for requests.
     private var patience: Duration? {
         if hasWork { return .zero }
-        if stalledUntil != nil { return .seconds(Self.stallSeconds) }
-        return schedule.nextDue.map { .seconds(max(0, $0 - now.seconds)) }
+        switch stall {
+        case .until: return Self.stallTime
+        case .none: break
+        }
+        return schedule.nextDue.map { .seconds(min(max(0, $0 - now.seconds), Self.longestWait)) }
     }
 
-    private var isStalled: Bool { stalledUntil.map { now.seconds < $0 } ?? false }
+    /// Whether nothing can be written now.
+    var isStalled: Bool {
+        switch stall {
+        case .none: false
+        case .until(let moment, _): ContinuousClock.now < moment
+        }
+    }
 
     private var hasWork: Bool {
         if !submissions.isEmpty { return true }
@@ -133,7 +148,6 @@ final class SpoolLoop {
             for outcome in list { take(outcome) }
         case .operation(let job): jobs.append(job)
         case .damaged(let id, let reason): damaged.append((id, reason))
-        case .wake: break
         }
     }
 
