@@ -13,7 +13,7 @@ from email.message import EmailMessage
 
 from harness.case import STRANGER, routes_to, unique
 from harness.development import LETTER, UUID, DevelopmentCase
-from harness.server import BINARY, environment
+from harness.server import BINARY, SANITIZER, environment
 from harness.tools import swaks
 from harness.waiting import until
 
@@ -179,6 +179,8 @@ class Bounds(DevelopmentCase):
             reply = client.message("a@example.org", ["b@one.example"], content, via="BDAT")
             ids.append(reply.message_id)
         self.assertEqual([line["id"] for line in server.queue()], ids[-6:])
+        if SANITIZER:
+            return  # it keeps what was freed
         # What is kept, one message that arrives and its copy, and what the allocator holds back.
         self.assertLess(server.peak_octets() - before, (64 + 3 * 10 + 24) * MEBIBYTE)
         server.run("queue", "delete", "--all")
@@ -222,7 +224,8 @@ class Bounds(DevelopmentCase):
                 reply = client.message("a@example.org", ["b@one.example"], small, via=via)
                 self.assertReply(reply, "250")
         self.assertEqual(len(server.queue()), 24)
-        self.assertLess(server.peak_octets(), 120 * MEBIBYTE)
+        if not SANITIZER:
+            self.assertLess(server.peak_octets(), 120 * MEBIBYTE)
 
 
 class NothingLeaves(DevelopmentCase):
