@@ -70,10 +70,11 @@ public struct Envelope: Hashable, Sendable {
     }
 
     /// What became of REQUIRETLS and `TLS-Required: No`. The former makes the latter mean nothing
-    /// (RFC 8689 4.1). A report with REQUIRETLS isn't lost for want of it (RFC 8689 5): it is said
-    /// where it can be, and demands nothing.
+    /// (RFC 8689 4.1). Our own report with REQUIRETLS isn't lost for want of it (RFC 8689 5): it is
+    /// said where it can be, and demands nothing.
     public var transportDemand: TransportDemand {
-        if parameters.requireTLS { return reversePath == .null ? .none : .tls }
+        let isReport = reversePath == .null && client.address == nil
+        if parameters.requireTLS { return isReport ? .none : .tls }
         return summary.traits.contains(.tlsNotRequired) ? .delivery : .none
     }
 

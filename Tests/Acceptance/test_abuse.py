@@ -127,6 +127,20 @@ class Time(WithCertificates, Case):
                     reply = client.reply()  # said before it closed
             self.assertReply(reply, "421 4.4.2")
 
+    def test_transactions_without_end_do_not_put_it_off(self):
+        client = self.client(self.server({"limits": {"session_timeout": 2}}))
+        began = time.monotonic()
+        client.command("MAIL FROM:<>")
+        while True:
+            self.assertLess(time.monotonic() - began, 30 * PATIENCE)
+            # In one segment: between the two the session is in no transaction, but nobody looks.
+            client.send(b"RSET\r\nMAIL FROM:<>\r\n")
+            self.assertReply(client.reply(), "250")
+            reply = client.reply()
+            if reply.code != 250:
+                break
+        self.assertReply(reply, "421 4.4.2")
+
     def test_a_transaction_that_has_begun_is_not_cut_off_by_it(self):
         server = self.server({"limits": {"session_timeout": 1}})
         client, idle = self.client(server), self.client(server)
@@ -242,6 +256,15 @@ class XClient(SharedServerCase):
         self.assertIn(b"from named.example.org ([198.51.100.7])", self.arrived(token).trace)
         until(lambda: "client=198.51.100.7" in self.shared.log, "the client in the log")
 
+    def test_who_speaks_for_others_may_not_relay_itself(self):
+        client = self.connect()
+        self.assertDialogue(
+            client,
+            ("MAIL FROM:<a@example.org>", "250"), ("RCPT TO:<b@example.net>", "554 5.7.1"), ("RSET", "250"),
+            ("XCLIENT NAME=named.example.org", "220"), ("EHLO named.example.org", "250"),
+            ("MAIL FROM:<a@example.org>", "250"), ("RCPT TO:<b@example.net>", "554 5.7.1"),
+        )
+
     def test_relay_rules_are_the_named_clients(self):
         client = self.connect()
         self.assertDialogue(
@@ -272,7 +295,7 @@ class XClient(SharedServerCase):
                 self.assertReply(client.command(f"XCLIENT {attributes}".strip()), "501 5.5.4")
         self.assertDialogue(
             client, ("MAIL FROM:<a@example.org>", "250"), ("XCLIENT ADDR=192.0.2.7", "503 5.5.1"),
-            ("RCPT TO:<b@example.net>", "250"),
+            ("RCPT TO:<b@example.com>", "250"),
         )
 
     def test_swaks_speaks_it(self):

@@ -53,7 +53,8 @@ import Testing
             // RFC 8689 4.1: the parameter counts, not the field.
             (true, true, "sender@client.example", .tls, " (tls)"),
             (false, false, "sender@client.example", .none, ""),
-            (true, false, "", .none, ""),
+            // A client's null reverse-path isn't a report of ours, which alone may do without.
+            (true, false, "", .tls, " (tls)"),
         ])
     func demands(
         requireTLS: Bool, isOptional: Bool, sender: String, demand: TransportDemand, suffix: String

@@ -44,7 +44,8 @@ extension Reply {
     static let unknownChunkSize = Reply(421, 5, 1, "Invalid BDAT size, closing connection")
     /// A user of plain `nc` reads this instead of waiting for ever.
     static let bareLineFeed = Reply(421, 5, 2, "Lines end with CRLF (nc -C)")
-    static let lastedTooLong = Reply(421, 4, 2, "Session lasted too long, closing connection")
+    public static let lastedTooLong = Reply(
+        421, 4, 2, "Session lasted too long, closing connection")
     static let tooManyErrors = Reply(421, 7, 0, "Too many errors, closing connection")
     static let tooManyFailedLogins = Reply(
         421, 7, 0, "Too many failed logins, closing connection")

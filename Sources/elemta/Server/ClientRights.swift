@@ -13,6 +13,17 @@ struct ClientRights: Equatable {
 
     /// Of a load balancer that speaks for nobody, or for somebody it doesn't know.
     static let none = ClientRights()
+
+    /// Its connections aren't counted per address: they are many clients', or known.
+    var isExempt: Bool { mayRelay || mayUseXCLIENT }
+
+    /// Of the client itself. Who may say for whom it speaks has no right to relay before it has: the
+    /// clients behind it would all have it.
+    var ofConnection: ClientRights {
+        var rights = self
+        if mayUseXCLIENT { rights.mayRelay = false }
+        return rights
+    }
 }
 
 extension ClientRights {

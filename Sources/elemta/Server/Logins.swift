@@ -93,13 +93,13 @@ final class Logins {
     /// Counts what became of credentials, and says what the session gets. To be called for every
     /// result, also when the client has gone: else a guesser would hang up on every answer.
     func concluded(_ result: Result, at now: MonotonicTime = .now) -> AuthenticationOutcome {
-        func note(_ word: String, _ level: Logger.Level) {
-            self.note(word, level, result.user, result.client, result.session)
+        func note(_ word: String, _ level: Logger.Level, isUser: Bool = false) {
+            self.note(word, level, result.user, isUser: isUser, result.client, result.session)
         }
         switch result.verdict {
         case .accepted(let user, let senders):
             let delay = limits.recordSuccess(user: user, at: now.elapsed)
-            note("accepted", .info)
+            note("accepted", .info, isUser: true)
             return .accepted(Self.user(user, senders), delay: Int(delay.components.seconds))
         case .rejected:
             let delay = limits.recordFailure(
@@ -127,16 +127,19 @@ final class Logins {
     /// Names longer than this are cut in the log, characters.
     private static let loggedNameCount = 128
 
+    /// `isUser`: somebody of that name has just logged in. A name that nobody has isn't written down:
+    /// people type their password there.
     private func note(
-        _ result: String, _ level: Logger.Level, _ user: String, _ client: IPAddress,
-        _ session: ConnectionID
+        _ result: String, _ level: Logger.Level, _ user: String, isUser: Bool = false,
+        _ client: IPAddress, _ session: ConnectionID
     ) {
-        log.log(
-            level: level, "authentication",
-            metadata: [
-                "client": "\(client)", "session": "\(SessionID(session))", "result": "\(result)",
-                "user": "\(user.prefix(Self.loggedNameCount))",
-            ])
+        var metadata: Logger.Metadata = [
+            "client": "\(client)", "session": "\(SessionID(session))", "result": "\(result)",
+        ]
+        if isUser || source.hasUser(user) {
+            metadata["user"] = "\(user.prefix(Self.loggedNameCount))"
+        }
+        log.log(level: level, "authentication", metadata: metadata)
     }
 
     // MARK: Reloading

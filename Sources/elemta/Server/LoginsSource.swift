@@ -68,6 +68,14 @@ enum LoginsSource {
         }
     }
 
+    /// False also where only the directory knows.
+    func hasUser(_ name: String) -> Bool {
+        switch self {
+        case .file(let file): file.users.passwordHash(of: name) != nil
+        case .directory: false
+        }
+    }
+
     /// Nil when the user isn't known here, or may send as anybody.
     func allowedSenders(of user: String) -> AllowedSenders? {
         switch self {

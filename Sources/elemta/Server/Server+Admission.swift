@@ -34,8 +34,8 @@ extension Server {
         let isExempt: Bool
         switch profile.entrance {
         case .direct:
-            rights = self.rights(of: address)
-            isExempt = rights.mayRelay
+            rights = self.rights(of: address).ofConnection
+            isExempt = rights.isExempt
         case .proxied(let trusted):
             guard trusted.contains(where: { $0.contains(address) }) else {
                 refused(address, because: "not in trusted_proxies")
@@ -76,12 +76,14 @@ extension Server {
     /// The session is somebody else's from now on: the limits count it there. False: there are too
     /// many of that address already, and nothing has changed.
     func move(_ session: Session, to address: IPAddress, _ rights: ClientRights) -> Bool {
-        limits.move(from: session.client, to: address, isExempt: rights.mayRelay)
+        limits.move(from: session.client, to: address, isExempt: rights.isExempt)
     }
 
     /// XCLIENT: the session goes on for `identity`.
     func admit(_ identity: ClientIdentity, login: String?, for session: Session) -> Verdict {
-        let rights = rights(of: identity.address)
+        // Without ADDR it still is the address that speaks for others.
+        let isSame = identity.address == session.client
+        let rights = isSame ? session.rights : rights(of: identity.address)
         guard move(session, to: identity.address, rights) else {
             return .refuse(.tooManyConnectionsFromAddress)
         }

@@ -9,6 +9,8 @@ extension Server {
     /// MAIL: is there room for one more message, and for one more of this client's?
     func verdictOnSender(of session: Session) -> Verdict {
         if isDraining { return .refuse(.shuttingDown) }
+        // A transaction is never cut off by the session's limit, so none may begin after it.
+        if session.isOverTime { return .refuse(.lastedTooLong) }
         guard !budget.isExhausted, messages.hasRoom else { return .refuse(.insufficientStorage) }
         guard session.rights.mayRelay || rates?.admit(session.client, at: loop.now.elapsed) != false
         else { return .refuse(.rateExceeded) }

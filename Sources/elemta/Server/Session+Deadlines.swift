@@ -67,6 +67,9 @@ extension Session {
 
     private var sessionDeadline: MonotonicTime { begin + server.timeouts.session }
 
+    /// `limits.session_timeout` has passed.
+    var isOverTime: Bool { .now >= sessionDeadline }
+
     /// What the client gets for its next step.
     private var allowedTime: Duration {
         switch (opening, machine.expectation) {
@@ -89,7 +92,7 @@ extension Session {
                 settle(progressed: true)
                 return
             }
-            let isOver = transactionDeadline == nil && .now >= sessionDeadline
+            let isOver = transactionDeadline == nil && isOverTime
             perform(isOver ? machine.lastedTooLong() : machine.timedOut())
             settle(progressed: false)
         }
