@@ -89,7 +89,8 @@ class Policies(TLSCase):
                 server = self.sender(self.to(sink, "required"))
                 self.submit(server)
                 line = self.logged(server, "delivery_deferred")
-                self.assertRegex(line, f'text="The TLS handshake with 127.0.0.1:{sink.port} failed: .*{problem}')
+                self.assertRegex(line, rf'text="The TLS handshake with \[127.0.0.1\]:{sink.port} failed: .*{problem}')
+                self.logged(server, "message_deferred")
                 self.assertIn("4.7.5", server.queue()[0]["reason"])
                 self.assertNothingSent(sink)
                 sink.tls = self.pair.server_context
@@ -163,6 +164,8 @@ class Hostility(TLSCase):
                 server = self.sender(self.to(sink, "required"))
                 self.submit(server)
                 self.assertRegex(self.logged(server, "delivery_deferred"), "TLS")
+                # The queue knows once the result is committed.
+                self.logged(server, "message_deferred")
                 self.assertRegex(server.queue()[0]["reason"], r"4\.7\.[45]")
                 self.assertNothingSent(sink)
 
@@ -327,7 +330,7 @@ class RelayLogin(TLSCase):
         for _ in range(3):
             self.submit(server)
         line = self.logged(server, "relay_login_failed", 3)
-        self.assertRegex(line, 'text="127.0.0.1:.* does not let us log in: 535 5.7.8')
+        self.assertRegex(line, r'text="\[127.0.0.1\]:.* does not let us log in: 535 5.7.8')
         # None has failed, and so there is no report either.
         self.assertEqual(len(server.waiting()), 3)
         self.assertNothingSent(sink)
