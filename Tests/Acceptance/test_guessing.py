@@ -87,11 +87,11 @@ class Delays(GuessingCase):
         self.assertLess(time.monotonic() - began, 10 * PATIENCE)
 
     def hash_that_takes(self, seconds):
-        """At least so long; and how long it took."""
+        """At least so long on a processor of its own; and how long it took there."""
         for cost in range(8, 20):
-            began = time.monotonic()
+            began = time.thread_time()
             hashed = crypt(PASSWORD, f"$2b${cost:02}$abcdefghijklmnopqrstuu")
-            if (hashing := time.monotonic() - began) > seconds:
+            if (hashing := time.thread_time() - began) > seconds:
                 break
         return hashed, hashing
 
@@ -106,7 +106,7 @@ class Delays(GuessingCase):
 
     def test_the_wait_hides_how_long_a_password_took(self):
         # It counts from when the password came. The shortest of a few: the machine may be busy.
-        hashed, hashing = self.hash_that_takes(0.4)
+        hashed, hashing = self.hash_that_takes(0.2)
         server = self.serving({f"user-{number}": hashed for number in range(5)})
         times = []
         for number in range(5):
