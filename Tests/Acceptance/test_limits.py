@@ -249,7 +249,8 @@ class Hostility(SharedServerCase):
         for client in holders:
             client.send(b".\r\n")
             codes.add(str(client.reply())[:9])
-        self.assertLessEqual(codes, {"250 2.0.0", "452 4.3.1"})
+        # 421: whoever holds memory and is slower than ten seconds makes room.
+        self.assertLessEqual(codes, {"250 2.0.0", "452 4.3.1", "421 4.4.2"})
         self.assertIn("250 2.0.0", codes)
         if not SANITIZER:
             self.assertLess(before_end, 100 * MEBI)
