@@ -16,7 +16,7 @@ public enum SpoolError: Error, Hashable, Sendable {
     case unknownMessage(MessageID)
     /// The message's record or content isn't what was written; it goes to quarantine.
     case damaged(MessageID, String)
-    /// The spool as a whole can't be read.
+    /// The spool as a whole is damaged. A server that opens it salvages it.
     case unreadable(String)
     /// The envelope is larger than a record may be.
     case envelopeTooLarge
@@ -32,6 +32,7 @@ public enum SpoolError: Error, Hashable, Sendable {
         case .full: self = .full
         case .transactionTooLarge, .exists, .invalidValue, .broken:
             self = .storage(error.description)
+        case .damaged: self = .unreadable(error.description)
         }
     }
 }
@@ -50,7 +51,7 @@ extension SpoolError: CustomStringConvertible {
         case .storage(let what): what
         case .unknownMessage(let id): "\(id) is not in the queue"
         case .damaged(let id, let what): "\(id) is corrupt: \(what)"
-        case .unreadable(let what): "the spool can't be read: \(what)"
+        case .unreadable(let what): "the spool is corrupt: \(what)"
         case .envelopeTooLarge: "the envelope is too large"
         case .duplicate(let id): "\(id) is queued already"
         case .contentMismatch: "the content isn't as long as it said"

@@ -14,6 +14,7 @@ import ArgumentParser
         version: "elemta \(version)",
         subcommands: [
             ServerCommand.self, CheckCommand.self, QueueCommand.self, VersionCommand.self,
+            CheckSpoolCommand.self,
         ],
         defaultSubcommand: ServerCommand.self)
 }

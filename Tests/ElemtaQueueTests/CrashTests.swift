@@ -17,7 +17,7 @@ private struct VictimProcess: ~Copyable {
         unsafe posix_spawn_file_actions_adddup2(&actions, ends[1], 1)
         unsafe posix_spawn_file_actions_addclose(&actions, ends[0])
         defer { unsafe posix_spawn_file_actions_destroy(&actions) }
-        let program = programs + "/spool-load"
+        let program = spoolLoad
         var words: [UnsafeMutablePointer<CChar>?] = unsafe [
             strdup(program), strdup("accept"), strdup(directory), nil,
         ]
@@ -36,18 +36,6 @@ private struct VictimProcess: ~Copyable {
     }
 
     deinit { close(output) }
-
-    private static var programs: String {
-        var buffer = [UInt8](repeating: 0, count: 4096)
-        let count = unsafe buffer.withUnsafeMutableBytes { buffer in
-            unsafe buffer.baseAddress.map { base in
-                unsafe readlink(
-                    "/proc/self/exe", base.assumingMemoryBound(to: CChar.self), buffer.count)
-            } ?? 0
-        }
-        let path = String(decoding: buffer.prefix(max(0, count)), as: UTF8.self)
-        return path.split(separator: "/").dropLast().reduce("") { $0 + "/" + $1 }
-    }
 
     /// Reads what the process says, kills it once it has said so many lines, and returns the whole
     /// lines it got out.

@@ -205,17 +205,4 @@ import Testing
         #expect(!FileSystem.exists(path(fixture, envelope.id)))
     }
 
-    @Test("A spool that is shorter than its pages is refused, not mapped")
-    func truncatedSpool() throws {
-        let directory = try TestDirectory()
-        do {
-            let fixture = try SpoolFixture(directory)
-            try fixture.accept(try fixture.envelope(), pattern(50_000))
-            fixture.spool.stop()
-        }
-        let octets = try readFile(directory.queue + "/spool.mdb")
-        try FileSystem.remove(directory.queue + "/spool.mdb")
-        try writeFile(octets.dropLast(4096), directory.queue + "/spool.mdb")
-        #expect(throws: SpoolError.self) { try SpoolFixture(directory) }
-    }
 }

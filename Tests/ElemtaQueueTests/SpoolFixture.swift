@@ -37,6 +37,19 @@ final class TestDirectory: Sendable {
     }
 }
 
+/// The program `spool-load`, which lies beside the tests.
+var spoolLoad: String {
+    var buffer = [UInt8](repeating: 0, count: 4096)
+    let count = unsafe buffer.withUnsafeMutableBytes { buffer in
+        unsafe buffer.baseAddress.map { base in
+            unsafe readlink(
+                "/proc/self/exe", base.assumingMemoryBound(to: CChar.self), buffer.count)
+        } ?? 0
+    }
+    let path = String(decoding: buffer.prefix(max(0, count)), as: UTF8.self)
+    return path.split(separator: "/").dropLast().reduce("") { $0 + "/" + $1 } + "/spool-load"
+}
+
 /// A clock that a test sets.
 final class TestClock: Sendable {
     private let seconds = Mutex<Int64>(1_700_000_000)

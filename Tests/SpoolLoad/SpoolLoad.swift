@@ -1,6 +1,7 @@
 // Drives a spool from outside of a test: as a process that can be killed, and to measure.
 //
 //   spool-load measure DIRECTORY CONCURRENCY MESSAGES OCTETS [keep]
+//   spool-load check DIRECTORY      looks at a spool, as the server's child process does
 //   spool-load accept DIRECTORY     until killed; prints each id once it is acknowledged,
 //                                   and before its delivery is recorded
 import ElemtaQueue
@@ -52,6 +53,9 @@ func say(_ text: String) {
 @main struct SpoolLoad {
     static func main() throws {
         let arguments = CommandLine.arguments
+        if arguments.count == 3, arguments[1] == "check" {
+            exit(SpoolCheck.run(queue: arguments[2]))
+        }
         guard arguments.count >= 3, let sender = Mailbox("sender@client.example.com"),
             let recipient = Mailbox("someone@destination.example.net")
         else {

@@ -128,6 +128,22 @@ enum ContentFileLayout {
         }
     }
 
+    /// The copy of its message's envelope in a file that `inspect` found whole.
+    static func envelope(
+        in file: borrowing OpenFile, _ place: StoredContentFile, id: MessageID
+    ) -> Envelope? {
+        guard let header = try? file.read(Int(place.offset), at: 0),
+            header.count > RecordHeader.count
+        else { return nil }
+        let payload = header.span.extracting(RecordHeader.count...)
+        let start = try? OctetReader.reading(payload) { reader throws(RecordDamage) in
+            _ = try reader.integer("spool generation")
+            return reader.position
+        }
+        guard let start else { return nil }
+        return try? EnvelopeCodec.decode(payload.extracting(start...), id: id).envelope
+    }
+
     /// Reads all of the content and compares its checksum.
     static func verify(
         _ file: borrowing OpenFile, _ place: StoredContentFile, checksum: UInt64

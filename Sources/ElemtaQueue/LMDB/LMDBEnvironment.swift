@@ -115,4 +115,6 @@ struct LMDBTable: Sendable {
 
     /// LMDB's own table of pages to be reused.
     static let freeList = LMDBTable(index: 0)
+    /// The table of named tables.
+    static let main = LMDBTable(index: 1)
 }

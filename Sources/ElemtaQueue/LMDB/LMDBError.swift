@@ -20,9 +20,14 @@ struct LMDBError: Error, Equatable, Sendable, CustomStringConvertible {
         case exists
         /// The value or key is not one LMDB can store.
         case invalidValue
-        /// Reading or writing failed, or a page isn't what it should be: verify before going on.
+        /// Reading or writing failed: verify before going on.
         case broken
+        /// A page isn't what it should be, or not where it should be.
+        case damaged
     }
+
+    /// For what we find ourselves, where LMDB would say the same.
+    static let corrupted = MDB_CORRUPTED
 
     var kind: Kind {
         switch code {
@@ -30,6 +35,7 @@ struct LMDBError: Error, Equatable, Sendable, CustomStringConvertible {
         case MDB_TXN_FULL, MDB_CURSOR_FULL, MDB_PAGE_FULL, ENOMEM: .transactionTooLarge
         case MDB_KEYEXIST: .exists
         case MDB_BAD_VALSIZE: .invalidValue
+        case MDB_PAGE_NOTFOUND, MDB_CORRUPTED, MDB_INVALID, MDB_INCOMPATIBLE: .damaged
         default: .broken
         }
     }
@@ -39,6 +45,8 @@ struct LMDBError: Error, Equatable, Sendable, CustomStringConvertible {
         let text = unsafe String(cString: mdb_strerror(code))
         return "\(operation): \(text) (\(code))"
     }
+
+    var isNotFound: Bool { code == MDB_NOTFOUND }
 
     /// Throws unless `code` is success.
     static func check(_ code: Int32, _ operation: StaticString) throws(LMDBError) {

@@ -28,6 +28,13 @@ struct RecordKey: Equatable, Sendable {
     }
 
     var messageID: MessageID { MessageID(rawValue: UInt64(bigEndian: id)) }
+    /// The number of a piece; 0 where there is none.
+    var partNumber: UInt32 { UInt32(bigEndian: part) }
+
+    /// As LMDB has them in order.
+    static func < (left: RecordKey, right: RecordKey) -> Bool {
+        (left.messageID, left.partNumber) < (right.messageID, right.partNumber)
+    }
 
     /// Lends the octets as LMDB wants them.
     mutating func withValue<R>(_ body: (inout MDB_val) -> R) -> R {
@@ -80,6 +87,31 @@ extension LMDBReading where Self: ~Copyable {
     /// A cursor before the first record of the table. It must not outlive the transaction.
     func cursor(in table: LMDBTable) throws(LMDBError) -> LMDBCursor {
         try unsafe LMDBCursor(transaction: handle, table: table)
+    }
+
+    /// Pages that the tree of a table takes, as LMDB keeps count of them.
+    func pages(of table: LMDBTable) throws(LMDBError) -> Int {
+        var statistics = MDB_stat()
+        try LMDBError.check(unsafe mdb_stat(handle, table.index, &statistics), "mdb_stat")
+        return Int(
+            statistics.ms_branch_pages + statistics.ms_leaf_pages + statistics.ms_overflow_pages)
+    }
+
+    /// Visits every page that later transactions may reuse.
+    ///
+    /// - Throws: also when the list of them isn't one.
+    func forEachFreePage(_ visit: (Int) -> Void) throws(LMDBError) {
+        let cursor = try cursor(in: .freeList)
+        let look: LMDBCursor.Visit<Bool> = { _, value in
+            guard let pages = FreePages.list(value.copied) else { return false }
+            for page in pages { visit(page) }
+            return true
+        }
+        var found = try cursor.first(look)
+        while found == true { found = try cursor.next(look) }
+        if found == false {
+            throw LMDBError(operation: "list of free pages", code: LMDBError.corrupted)
+        }
     }
 
     /// Pages that later transactions may reuse: a walk through LMDB's free list.
@@ -169,6 +201,15 @@ extension LMDBReading where Self: ~Copyable {
         }
         try LMDBError.check(code, "mdb_put")
         return unsafe UnsafeMutableRawBufferPointer(start: value.mv_data, count: count)
+    }
+
+    /// Stores a record that is greater than all that its table has.
+    func put(
+        _ octets: [UInt8], _ key: RecordKey, in table: LMDBTable
+    ) throws(LMDBError) {
+        // Safe because all of the record is written before anything else is.
+        let record = try unsafe reserve(key, in: table, count: octets.count, .last)
+        unsafe record.copy(octets.span, at: 0)
     }
 
     /// Removes the record; false when there was none.

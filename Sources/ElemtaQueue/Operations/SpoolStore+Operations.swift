@@ -46,8 +46,9 @@ extension SpoolStore {
     func countMessages(now: UnixTime) throws(SpoolError) -> SpoolStatistics {
         try reading { transaction, tables throws(SpoolError) in
             var statistics = SpoolStatistics()
-            try Self.walk(transaction, tables.envelope) { id, record in
-                guard let envelope = try? EnvelopeRecord.decode(record, id: id).envelope
+            try Self.walk(transaction, tables.envelope) { key, record in
+                guard
+                    let envelope = try? EnvelopeRecord.decode(record, id: key.messageID).envelope
                 else { return }
                 statistics.messages += 1
                 statistics.octets += envelope.contentOctets

@@ -23,6 +23,18 @@ enum EnvelopeRecord {
             envelope: envelope, place: place, contentOffset: RecordHeader.count + payload.count)
     }
 
+    /// The record of a message whose content is in a file.
+    static func filed(_ envelope: Envelope) -> [UInt8] {
+        var writer = OctetWriter()
+        EnvelopeCodec.encode(envelope, place: .file, into: &writer)
+        var record = [UInt8](repeating: 0, count: RecordHeader.count) + writer.octets
+        let header = RecordHeader(
+            kind: .envelope, id: envelope.id, part: 0, length: UInt32(writer.count))
+        // Safe because the buffer is the whole record.
+        unsafe record.withUnsafeMutableBytes { unsafe header.seal($0) }
+        return record
+    }
+
     /// Verifies and decodes.
     static func decode(_ record: Span<UInt8>, id: MessageID?) throws(RecordDamage) -> Decoded {
         try decode(record, try RecordHeader.verify(record, is: .envelope, of: id))

@@ -70,6 +70,32 @@ struct RecordHeader: Equatable, Sendable {
         unsafe record.storeLittleEndian(Checksum.of(covered, seed: seed), at: 8)
     }
 
+    /// Whether octets begin as every record does.
+    static func hasMagic(_ octets: Span<UInt8>) -> Bool {
+        octets.count >= count && UInt64(octets.littleEndian(at: 0, as: UInt32.self)) == magic
+    }
+
+    /// Octets of the record that seems to begin here, going by its header alone; nil where none can
+    /// be.
+    static func extent(_ octets: Span<UInt8>) -> Int? {
+        guard hasMagic(octets), RecordKind(rawValue: octets[4]) != nil else { return nil }
+        let length = Int(octets.littleEndian(at: 28, as: UInt32.self))
+        return length <= EnvelopeCodec.maximumOctets + SpoolStore.pageRoom ? count + length : nil
+    }
+
+    /// The message that the record which seems to begin here names.
+    static func id(_ octets: Span<UInt8>) -> MessageID {
+        MessageID(rawValue: octets.littleEndian(at: 16, as: UInt64.self))
+    }
+
+    /// As `verify(_:is:of:)`, for a record of whatever kind.
+    static func verify(_ record: Span<UInt8>) throws(RecordDamage) -> RecordHeader {
+        guard record.count >= count else { throw .tooShort }
+        guard hasMagic(record) else { throw .wrongMagic }
+        guard let kind = RecordKind(rawValue: record[4]) else { throw .wrongKind(record[4]) }
+        return try verify(record, is: kind, of: nil)
+    }
+
     /// Reads the header of a whole record and checks everything it says about itself.
     static func verify(
         _ record: Span<UInt8>, is kind: RecordKind, of id: MessageID?

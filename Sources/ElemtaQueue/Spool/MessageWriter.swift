@@ -176,7 +176,7 @@ struct MessageWriter {
         // These two are found before anything is written.
         case .exists: .message(.duplicate(id))
         case .invalidValue: .message(.envelopeTooLarge)
-        case .full, .transactionTooLarge, .broken: .transaction(error)
+        case .full, .transactionTooLarge, .broken, .damaged: .transaction(error)
         }
     }
 
@@ -198,16 +198,22 @@ struct MessageWriter {
                 for part in 0..<count {
                     try transaction.delete(RecordKey(id, part: part), from: tables.content)
                 }
-            case .file:
-                // Safe because the record is all header.
-                let record = try unsafe transaction.reserve(
-                    RecordKey(id), in: tables.removal, count: RecordHeader.count, .replacing)
-                unsafe RecordHeader(kind: .removal, id: id, part: 0, length: 0).seal(record)
+            case .file: try Self.noteRemoval(of: id, transaction, tables)
             }
             return true
         } catch {
             throw .transaction(error)
         }
+    }
+
+    /// Notes down that the content file of a message is to go.
+    static func noteRemoval(
+        of id: MessageID, _ transaction: borrowing WriteTransaction, _ tables: Tables
+    ) throws(LMDBError) {
+        // Safe because the record is all header.
+        let record = try unsafe transaction.reserve(
+            RecordKey(id), in: tables.removal, count: RecordHeader.count, .replacing)
+        unsafe RecordHeader(kind: .removal, id: id, part: 0, length: 0).seal(record)
     }
 
     /// Writes an envelope in place of the one there is; its content stays as it is.

@@ -15,6 +15,8 @@ public final class Spool: Sendable {
     let options: SpoolOptions
     private let directory: Mutex<Held?>
     private let contentDirectories: ContentDirectories
+    private let purpose: SpoolPurpose
+    private let suspects: [MessageID: String]
     private let firstID: MessageID
     private let shared = SpoolShared()
     private let inbox = Inbox<SpoolRequest>()
@@ -34,14 +36,16 @@ public final class Spool: Sendable {
     }
 
     private init(
-        _ options: SpoolOptions, _ directory: Held, _ contentDirectories: ContentDirectories,
-        _ store: SpoolStore, _ ids: MessageIDSource
+        _ options: SpoolOptions, _ purpose: SpoolPurpose, _ directory: Held,
+        _ contentDirectories: ContentDirectories, _ opened: SpoolOpening.Opened
     ) {
         self.options = options
+        self.purpose = purpose
         self.contentDirectories = contentDirectories
         self.directory = Mutex(directory)
-        self.store = store
-        self.ids = ids
+        store = opened.store
+        suspects = opened.damaged
+        ids = MessageIDSource(above: opened.last)
         firstID = ids.next()
     }
 
@@ -49,11 +53,14 @@ public final class Spool: Sendable {
 
     /// Locks `queue_dir` and opens what is in it. Nothing is delivered until `start`.
     ///
+    /// When the spool wasn't closed in good order all of it is looked at first (`checker`), which takes
+    /// as long as reading it; a server has a damaged one salvaged, and says so by events.
+    ///
     /// - Parameter purpose: unless mail is to be served, there must be a queue already; one that is
     ///   only looked at is never started.
     /// - Throws: `.held` when another process has it (exit status 75), `.noQueue`,
-    ///   `.networkFileSystem`, `.directory`, `.unreadable` when the spool is damaged as a whole,
-    ///   `.full`.
+    ///   `.networkFileSystem`, `.directory`, `.unreadable` when the spool is damaged as a whole and
+    ///   no mail is to be served, `.full`, `.storage`.
     public static func open(
         _ options: SpoolOptions, for purpose: SpoolPurpose = .serving
     ) throws(SpoolError) -> Spool {
@@ -61,20 +68,20 @@ public final class Spool: Sendable {
             try QueueDirectory(
                 options.path, for: purpose,
                 allowNetworkFileSystem: options.allowNetworkFileSystem))
-        let store = try SpoolStore(
-            path: options.path, mapSize: options.mapSize, isReadOnly: purpose == .looking)
+        let opening = SpoolOpening(options)
         let contentDirectories = ContentDirectories(queue: options.path)
-        if purpose != .looking {
-            do throws(FileError) {
-                // The name of `spool.mdb`, should it be new.
-                try FileSystem.syncDirectory(options.path)
-                try contentDirectories.syncAll()
-            } catch {
-                throw .directory(error.description)
-            }
+        if purpose == .looking {
+            return Spool(options, purpose, directory, contentDirectories, try opening.look())
         }
-        let last = try store.beginGeneration()
-        return Spool(options, directory, contentDirectories, store, MessageIDSource(above: last))
+        let opened = try opening.change(isSalvaged: purpose == .serving)
+        do throws(FileError) {
+            // The name of `spool.mdb`, should it be new.
+            try FileSystem.syncDirectory(options.path)
+            try contentDirectories.syncAll()
+        } catch {
+            throw .directory(error.description)
+        }
+        return Spool(options, purpose, directory, contentDirectories, opened)
     }
 
     /// Begins the spool thread: it brings the schedule back from disk, hands out what is due, and
@@ -88,7 +95,7 @@ public final class Spool: Sendable {
         dispatch: any DeliveryDispatch
     ) throws(SpoolError) {
         let (store, options, ids, shared, inbox) = (store, options, ids, shared, inbox)
-        let firstID = firstID
+        let (firstID, suspects) = (firstID, suspects)
         self.acknowledge.withLock { $0 = acknowledge }
         let failure = phase.withLock { phase -> SpoolError? in
             guard case .opened = phase else { return .stopped }
@@ -97,7 +104,7 @@ public final class Spool: Sendable {
                     SpoolLoop(
                         store: store, options: options, ids: ids, shared: shared, inbox: inbox,
                         firstID: firstID, dispatch: dispatch, acknowledge: acknowledge
-                    ).run()
+                    ).run(suspects: suspects)
                 }
                 phase = .running(thread)
                 return nil
@@ -121,8 +128,10 @@ public final class Spool: Sendable {
         case .running(let thread):
             inbox.close()
             thread.join()
-        case .stopped: break
+        case .stopped: return
         }
+        // Without it all that happens is that the next start looks at everything.
+        if purpose != .looking, store.isSound { try? StopMark(queue: options.path).leave() }
         directory.withLock { $0 = nil }
     }
 
@@ -153,7 +162,11 @@ public final class Spool: Sendable {
         do throws(SpoolError) {
             return try store.read(id)
         } catch {
-            if case .damaged(let id, let reason) = error { inbox.post(.damaged(id, reason)) }
+            switch error {
+            case .damaged(let id, let reason): inbox.post(.damaged(id, reason))
+            case .unreadable(let reason): inbox.post(.suspected(reason))
+            default: break
+            }
             throw error
         }
     }

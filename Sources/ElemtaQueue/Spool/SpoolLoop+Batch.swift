@@ -89,7 +89,10 @@ extension SpoolLoop {
     /// Why nothing can be accepted at the moment.
     private func refusal(for accepts: [Submission]) -> SpoolError? {
         guard !accepts.isEmpty else { return nil }
-        if case .until(_, let error) = stall {
+        switch stall {
+        case .none: break
+        case .forGood(let error): return error
+        case .until(_, let error):
             if isStalled || !outcomes.isEmpty { return error }
             stall = .none
         }
@@ -139,6 +142,9 @@ extension SpoolLoop {
     ) {
         switch cause.kind {
         case .full, .transactionTooLarge, .exists, .invalidValue: break
+        case .damaged:
+            refuse(&accepts, SpoolError(cause), &answers)
+            return giveUp(SpoolError(cause))
         case .broken:
             // Whether the transaction is there is unknown until somebody looks: content files stay
             // until then.
@@ -158,13 +164,15 @@ extension SpoolLoop {
     private func reopen(after cause: LMDBError) {
         hasBegun = false
         do throws(SpoolError) {
+            store.isSound = false
             try store.reopen()
             damaged.append(contentsOf: try store.damagedRecords())
+            store.isSound = true
             options.events(.reopened(after: cause.description))
             stall = .none
             removeDoubtful()
         } catch {
-            begin(stallingBy: error)
+            if case .unreadable = error { giveUp(error) } else { begin(stallingBy: error) }
         }
     }
 
@@ -175,7 +183,7 @@ extension SpoolLoop {
             guard reserve.giveUp() else { return false }
             options.events(.reserveGivenUp)
             return true
-        case .transactionTooLarge, .exists, .invalidValue, .broken:
+        case .transactionTooLarge, .exists, .invalidValue, .broken, .damaged:
             return trials < 2 && !hasStalled
         }
     }
@@ -184,11 +192,21 @@ extension SpoolLoop {
     var hasStalled: Bool {
         switch stall {
         case .none: false
-        case .until: true
+        case .until, .forGood: true
         }
     }
 
+    /// The spool as a whole is damaged: nothing more is accepted or handed out, and the next start
+    /// salvages it.
+    func giveUp(_ error: SpoolError) {
+        if case .forGood = stall { return }
+        store.isSound = false
+        stall = .forGood(error)
+        options.events(.suspected(error.description))
+    }
+
     func begin(stallingBy error: SpoolError) {
+        if case .forGood = stall { return }
         if !hasStalled { options.events(.stalled(error)) }
         stall = .until(.now + Self.stallTime, error)
     }

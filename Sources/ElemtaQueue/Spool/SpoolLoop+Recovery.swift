@@ -5,22 +5,45 @@ import Glibc
 extension SpoolLoop {
     /// Brings the schedule back from the envelopes and sweeps up what a crash may have left.
     ///
-    /// What can't be read goes to quarantine, everything else is served.
-    func recover() {
+    /// What can't be read goes to quarantine, everything else is served. When the envelopes can't all
+    /// be visited the spool is salvaged; if even that doesn't help nothing is accepted.
+    ///
+    /// - Parameter suspects: messages with damage that their envelopes don't show.
+    func recover(suspects: [MessageID: String]) {
+        do throws(SpoolError) {
+            do throws(SpoolError) {
+                try bringBack(suspects)
+            } catch {
+                guard case .unreadable(let reason) = error else { throw error }
+                try store.salvage(because: reason, events: options.events)
+                try bringBack([:])
+            }
+        } catch {
+            giveUp(error)
+        }
+    }
+
+    private func bringBack(_ suspects: [MessageID: String]) throws(SpoolError) {
         var report = RecoveryReport()
         var filed: Set<MessageID> = []
+        try loadSchedule(&filed)
         do throws(SpoolError) {
-            try loadSchedule(&filed)
             try sweepContentFiles(&filed, &report)
         } catch {
+            // Those that weren't come to aren't missing.
+            filed = []
             begin(stallingBy: error)
         }
         // Messages that should have a content file and haven't.
         for id in filed { damaged.append((id, "content file is missing")) }
+        for (id, reason) in suspects where schedule.contains(id) && !filed.contains(id) {
+            damaged.append((id, reason))
+        }
         report.quarantined += damaged.count
-        report.messages = schedule.counts.messages - filed.count
-        report.octets = schedule.counts.octets
         while !damaged.isEmpty, !hasStalled { commitBatch() }
+        publish()
+        report.messages = schedule.counts.messages
+        report.octets = schedule.counts.octets
         // On a full disk the generation stays what it was; nothing else depends on it.
         try? store.saveState(lastID: ids.latest)
         options.events(.recovered(report))
@@ -30,8 +53,11 @@ extension SpoolLoop {
     private func loadSchedule(_ filed: inout Set<MessageID>) throws(SpoolError) {
         var broken: [(id: MessageID, reason: String)] = []
         var inFiles: Set<MessageID> = []
+        schedule = Schedule(outstandingLimit: options.outstandingLimit)
+        damaged = []
         try store.reading { transaction, tables throws(SpoolError) in
-            try SpoolStore.walk(transaction, tables.envelope) { id, record in
+            try SpoolStore.walk(transaction, tables.envelope) { key, record in
+                let id = key.messageID
                 do throws(RecordDamage) {
                     let decoded = try EnvelopeRecord.decode(record, id: id)
                     if decoded.place == .file { inFiles.insert(id) }
@@ -113,7 +139,7 @@ extension SpoolStore {
     func removals() throws(SpoolError) -> Set<MessageID> {
         try reading { transaction, tables throws(SpoolError) in
             var ids: Set<MessageID> = []
-            try Self.walk(transaction, tables.removal) { id, _ in ids.insert(id) }
+            try Self.walk(transaction, tables.removal) { key, _ in ids.insert(key.messageID) }
             return ids
         }
     }

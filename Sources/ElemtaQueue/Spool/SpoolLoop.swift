@@ -11,6 +11,8 @@ enum SpoolRequest: Sendable {
     case operation(OperationJob)
     /// A reader found this message damaged.
     case damaged(MessageID, String)
+    /// A reader found the spool as a whole damaged.
+    case suspected(String)
 }
 
 /// The spool thread: the only writer, and the owner of the schedule.
@@ -56,6 +58,8 @@ final class SpoolLoop {
         /// They couldn't: tried again from this moment on, which no setting of the clock moves.
         /// Until they are written nothing is accepted.
         case until(ContinuousClock.Instant, SpoolError)
+        /// The spool can't be read: nothing is accepted any more.
+        case forGood(SpoolError)
     }
 
     /// A batch holds at most this much (design: bounded pages in memory, bounded latency).
@@ -89,8 +93,10 @@ final class SpoolLoop {
     var now: UnixTime { options.clock() }
 
     /// Runs until the inbox is closed and everything taken from it is on disk.
-    func run() {
-        recover()
+    ///
+    /// - Parameter suspects: messages that were found damaged when the spool was opened.
+    func run(suspects: [MessageID: String]) {
+        recover(suspects: suspects)
         reserve.fill()
         handOut()
         var isOpen = true
@@ -104,7 +110,7 @@ final class SpoolLoop {
             turn()
         }
         // A stalled spool gets one more chance; then what can't be written is delivered again.
-        stall = .none
+        if case .until = stall { stall = .none }
         while hasWork { turn() }
         finish()
     }
@@ -122,7 +128,7 @@ final class SpoolLoop {
         if hasWork { return .zero }
         switch stall {
         case .until: return Self.stallTime
-        case .none: break
+        case .none, .forGood: break
         }
         return schedule.nextDue.map { .seconds(min(max(0, $0 - now.seconds), Self.longestWait)) }
     }
@@ -132,6 +138,7 @@ final class SpoolLoop {
         switch stall {
         case .none: false
         case .until(let moment, _): ContinuousClock.now < moment
+        case .forGood: true
         }
     }
 
@@ -148,6 +155,10 @@ final class SpoolLoop {
             for outcome in list { take(outcome) }
         case .operation(let job): jobs.append(job)
         case .damaged(let id, let reason): damaged.append((id, reason))
+        case .suspected(let reason):
+            // Looked at by the next start; until then whoever can be served is.
+            if store.isSound { options.events(.suspected(reason)) }
+            store.isSound = false
         }
     }
 
@@ -168,6 +179,8 @@ final class SpoolLoop {
     }
 
     func handOut() {
+        // Results of what is delivered now couldn't be written.
+        if case .forGood = stall { return }
         let work = schedule.takeWork()
         if !work.isEmpty { dispatch.deliver(work) }
     }

@@ -17,18 +17,21 @@ public struct SpoolOptions: Sendable {
     public var allowNetworkFileSystem: Bool
     /// Octets of address space for LMDB; nil: 1 TiB, or 64 GiB where that fails.
     public var mapSize: Int?
+    /// Who looks at the spool after an unclean stop; nil: this process, which damage may end.
+    public var checker: SpoolChecker?
     /// Work items that may be out for one destination at a time.
     public var outstandingLimit: Int
     /// The wall clock.
     public var clock: @Sendable () -> UnixTime
-    /// Called on the spool thread with what happens; must not block.
+    /// Called with what happens, on the spool thread, and by `open` on the thread that opens; must
+    /// not block.
     public var events: @Sendable (SpoolEvent) -> Void
 
     public init(
         path: String, hostname: String, retry: RetryPolicy = RetryPolicy(),
         failedRetention: Int64 = 604_800, delayWarning: Int64 = 14_400,
         minimumFree: UInt64? = nil, allowNetworkFileSystem: Bool = false, mapSize: Int? = nil,
-        outstandingLimit: Int = 2000,
+        checker: SpoolChecker? = nil, outstandingLimit: Int = 2000,
         clock: @escaping @Sendable () -> UnixTime = SpoolOptions.systemClock,
         events: @escaping @Sendable (SpoolEvent) -> Void = { _ in }
     ) {
@@ -40,6 +43,7 @@ public struct SpoolOptions: Sendable {
         self.minimumFree = minimumFree
         self.allowNetworkFileSystem = allowNetworkFileSystem
         self.mapSize = mapSize
+        self.checker = checker
         self.outstandingLimit = outstandingLimit
         self.clock = clock
         self.events = events
@@ -60,6 +64,14 @@ public enum SpoolPurpose: Sendable {
 
 /// What the spool has to say; the server logs it.
 public enum SpoolEvent: Sendable {
+    /// The spool wasn't closed in good order: all of it is looked at before anything else.
+    case checking(octets: UInt64)
+    /// The spool was damaged, and a new one has taken its place.
+    case salvaged(SalvageReport)
+    /// Nothing is left of this message in a damaged spool.
+    case lost(MessageID)
+    /// A reader found the spool damaged as a whole; the next start looks at it.
+    case suspected(String)
     /// The schedule is back from disk and deliveries begin.
     case recovered(RecoveryReport)
     /// Something unreadable, or something that doesn't belong, was put aside.

@@ -81,7 +81,9 @@ extension SpoolStore {
         }
     }
 
-    private static func decodeState(_ record: Span<UInt8>) -> (UInt64, MessageID)? {
+    static func decodeState(
+        _ record: Span<UInt8>
+    ) -> (generation: UInt64, lastID: MessageID)? {
         try? OctetReader.reading(record) { reader throws(RecordDamage) in
             _ = try RecordHeader.verify(
                 record, is: .spoolState, of: MessageID(rawValue: 0))
@@ -96,21 +98,17 @@ extension SpoolStore {
         var payload = OctetWriter()
         payload.put(generation)
         payload.put(lastID.rawValue)
-        do throws(LMDBError) {
-            let tables = try opened()
-            let transaction = try tables.environment.beginWriting()
+        let octets = payload.octets
+        try write { transaction, tables throws(LMDBError) in
             // Safe because all of the record is written before anything else is.
             let record = try unsafe transaction.reserve(
-                Self.stateKey, in: tables.state, count: RecordHeader.count + payload.count,
+                Self.stateKey, in: tables.state, count: RecordHeader.count + octets.count,
                 .replacing)
-            unsafe record.copy(payload.octets.span, at: RecordHeader.count)
+            unsafe record.copy(octets.span, at: RecordHeader.count)
             unsafe RecordHeader(
                 kind: .spoolState, id: MessageID(rawValue: 0), part: 0,
-                length: UInt32(payload.count)
+                length: UInt32(octets.count)
             ).seal(record)
-            try transaction.commit()
-        } catch {
-            throw SpoolError(error)
         }
     }
 
@@ -120,29 +118,44 @@ extension SpoolStore {
     func damagedRecords() throws(SpoolError) -> [(id: MessageID, reason: String)] {
         try reading { transaction, tables throws(SpoolError) in
             var damaged: [(id: MessageID, reason: String)] = []
-            try Self.walk(transaction, tables.envelope) { id, record in
+            try Self.walk(transaction, tables.envelope) { key, record in
                 do throws(RecordDamage) {
-                    _ = try RecordHeader.verify(record, is: .envelope, of: id)
+                    _ = try RecordHeader.verify(record, is: .envelope, of: key.messageID)
                 } catch {
-                    damaged.append((id, "envelope: \(error)"))
+                    damaged.append((key.messageID, "envelope: \(error)"))
                 }
             }
             return damaged
         }
     }
 
-    /// Visits every record of a table whose key is a message id.
+    /// Visits every record of a table.
+    ///
+    /// - Throws: `.unreadable` also when the walk comes to an end that isn't the table's, or in a
+    ///   circle: LMDB doesn't see that from inside of a damaged tree.
     static func walk(
         _ transaction: borrowing some LMDBReading & ~Copyable, _ table: LMDBTable,
-        _ visit: (MessageID, Span<UInt8>) -> Void
+        _ visit: (RecordKey, Span<UInt8>) -> Void
     ) throws(SpoolError) {
         do throws(LMDBError) {
             let cursor = try transaction.cursor(in: table)
-            let step: LMDBCursor.Visit<Void> = { key, record in
-                if let id = RecordKey(key)?.messageID { visit(id, record) }
+            var count = 0
+            var last: RecordKey?
+            let step: LMDBCursor.Visit<Bool> = { key, record in
+                guard let key = RecordKey(key) else { return false }
+                if let last, !(last < key) { return false }
+                last = key
+                count += 1
+                visit(key, record)
+                return true
             }
-            var found: Void? = try cursor.first(step)
-            while found != nil { found = try cursor.next(step) }
+            var found = try cursor.first(step)
+            while found == true { found = try cursor.next(step) }
+            guard found == nil, count == (try transaction.count(of: table)) else {
+                throw LMDBError(
+                    operation: "a table with other records than it should have",
+                    code: LMDBError.corrupted)
+            }
         } catch {
             throw SpoolError(error)
         }
@@ -193,13 +206,8 @@ extension SpoolStore {
 
     /// Removes a message that a failed commit may have left.
     func removeIfThere(_ id: MessageID) throws(SpoolError) {
-        do throws(LMDBError) {
-            let tables = try opened()
-            let transaction = try tables.environment.beginWriting()
+        try write { transaction, tables throws(LMDBError) in
             try Self.removeRaw(id, transaction, tables)
-            try transaction.commit()
-        } catch {
-            throw SpoolError(error)
         }
     }
 
@@ -212,13 +220,8 @@ extension SpoolStore {
         } catch {
             throw error.spoolError
         }
-        do throws(LMDBError) {
-            let tables = try opened()
-            let transaction = try tables.environment.beginWriting()
+        try write { transaction, tables throws(LMDBError) in
             for id in ids { try transaction.delete(RecordKey(id), from: tables.removal) }
-            try transaction.commit()
-        } catch {
-            throw SpoolError(error)
         }
     }
 

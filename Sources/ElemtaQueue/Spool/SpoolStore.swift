@@ -9,10 +9,15 @@ final class SpoolStore: @unchecked Sendable {
     // Sendable because `tables` changes under the write side of `gate` only and is read under
     // its read side or on the spool thread, which is the only one that changes it.
     let path: String
+    private let name: String
     private let mapSize: Int?
     private let isReadOnly: Bool
     private let gate = ReadWriteLock()
     private var tables: Tables?
+
+    /// Cleared when the tables as a whole are in doubt: such a spool isn't left as if it had been
+    /// closed in good order. Spool thread.
+    var isSound = true
 
     /// Counts the openings of this spool; content files carry it.
     var generation: UInt64 = 0
@@ -43,36 +48,58 @@ final class SpoolStore: @unchecked Sendable {
 
     /// - Parameter isReadOnly: nothing is written, not even a lock file: the caller sees to it that
     ///   nobody else writes.
-    init(path: String, mapSize: Int?, isReadOnly: Bool = false) throws(SpoolError) {
+    /// - Throws: `.noQueue` when nothing may be made and there is nothing, `.unreadable` when the
+    ///   spool is damaged as a whole, `.full`, `.storage`.
+    init(
+        path: String, name: String = "spool.mdb", mapSize: Int?, isReadOnly: Bool = false
+    ) throws(SpoolError) {
         self.path = path
+        self.name = name
         self.mapSize = mapSize
         self.isReadOnly = isReadOnly
-        tables = try Self.openTables(path, mapSize, isReadOnly)
+        tables = try openTables()
     }
 
-    private static func openTables(
-        _ path: String, _ mapSize: Int?, _ isReadOnly: Bool
-    ) throws(SpoolError) -> Tables {
+    private func openTables() throws(SpoolError) -> Tables {
+        let found: Tables?
         do throws(LMDBError) {
             let environment = try LMDBEnvironment.open(
-                path: path + "/spool.mdb", mapSize: mapSize, tables: 8, isReadOnly: isReadOnly)
+                path: "\(path)/\(name)", mapSize: mapSize, tables: 8, isReadOnly: isReadOnly)
             // Reading beyond the end of a mapped file is SIGBUS: find out before.
             guard environment.fileSize >= environment.usedPages * environment.pageSize else {
-                throw LMDBError(operation: "spool.mdb is shorter than its pages", code: EIO)
+                throw LMDBError(
+                    operation: "spool.mdb is shorter than its pages", code: LMDBError.corrupted)
             }
-            if isReadOnly {
-                let transaction = try environment.beginReading()
-                let tables = try Tables(environment, transaction, areMade: false)
-                try transaction.commit()
-                return tables
-            }
-            let transaction = try environment.beginWriting()
-            let tables = try Tables(environment, transaction, areMade: true)
-            try transaction.commit()
-            return tables
+            found = try existingTables(environment)
+            if found == nil, !isReadOnly { return try newTables(environment) }
         } catch {
-            throw error.kind == .full ? .full : .unreadable(error.description)
+            throw SpoolError(error)
         }
+        guard let found else { throw .noQueue(path) }
+        return found
+    }
+
+    /// Nil when the environment is new. Tables come and go together: one that isn't there where others
+    /// are is lost, and must not be made anew.
+    private func existingTables(_ environment: LMDBEnvironment) throws(LMDBError) -> Tables? {
+        let transaction = try environment.beginReading()
+        guard try transaction.count(of: .main) > 0 else { return nil }
+        let tables: Tables
+        do throws(LMDBError) {
+            tables = try Tables(environment, transaction, areMade: false)
+        } catch {
+            guard error.isNotFound else { throw error }
+            throw LMDBError(operation: "a table is missing", code: LMDBError.corrupted)
+        }
+        try transaction.commit()
+        return tables
+    }
+
+    private func newTables(_ environment: LMDBEnvironment) throws(LMDBError) -> Tables {
+        let transaction = try environment.beginWriting()
+        let tables = try Tables(environment, transaction, areMade: true)
+        try transaction.commit()
+        return tables
     }
 
     // MARK: - Transactions
@@ -100,14 +127,41 @@ final class SpoolStore: @unchecked Sendable {
         }
     }
 
+    /// Writes a transaction that `body` fills.
+    func write(
+        _ body: (borrowing WriteTransaction, Tables) throws(LMDBError) -> Void
+    ) throws(SpoolError) {
+        do throws(LMDBError) {
+            let tables = try opened()
+            let transaction = try tables.environment.beginWriting()
+            try body(transaction, tables)
+            try transaction.commit()
+        } catch {
+            throw SpoolError(error)
+        }
+    }
+
     /// Closes the environment and opens it anew, after a commit failed in a way that leaves the
     /// kernel's and LMDB's idea of the file in doubt.
     func reopen() throws(SpoolError) {
         try gate.writing { () throws(SpoolError) in
             // LMDB must not have one file open twice in a process: the old one goes first.
             tables = nil
-            tables = try Self.openTables(path, mapSize, isReadOnly)
+            tables = try openTables()
         }
+    }
+
+    /// Closes the environment, which is damaged for `reason`, has what is in it salvaged, and opens
+    /// the new one.
+    func salvage(
+        because reason: String, events: @escaping @Sendable (SpoolEvent) -> Void
+    ) throws(SpoolError) {
+        try gate.writing { () throws(SpoolError) in
+            tables = nil
+            try Salvager.salvage(path, because: reason, mapSize: mapSize, events: events)
+            tables = try openTables()
+        }
+        _ = try beginGeneration()
     }
 
     /// Closes the environment; everything fails from here on.

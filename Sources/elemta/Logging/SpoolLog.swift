@@ -6,6 +6,24 @@ import Logging
 enum SpoolLog {
     static func write(_ event: SpoolEvent, to log: Logger) {
         switch event {
+        case .checking(let octets):
+            log.notice(
+                "queue_check", metadata: ["cause": "unclean stop", "octets": "\(octets)"])
+        case .salvaged(let report):
+            log.error(
+                "corrupt",
+                metadata: [
+                    "quarantined": "\(report.file)", "reason": "\(report.reason)",
+                    "saved": "\(report.saved)", "restored": "\(report.restored)",
+                    "incomplete": "\(report.incomplete)",
+                    "lost": "\(report.lost.map(String.init) ?? "unknown")",
+                    "may_repeat": "\(report.mayRepeat)",
+                ])
+        case .lost(let id): log.error("corrupt", metadata: ["lost": "\(id)"])
+        case .suspected(let reason):
+            log.error(
+                "corrupt",
+                metadata: ["reason": "\(reason)", "advice": "the next start salvages the queue"])
         case .recovered(let report):
             log.notice(
                 "queue_recovered",

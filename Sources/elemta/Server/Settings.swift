@@ -22,6 +22,9 @@ extension SpoolOptions {
             delayWarning: Int64(queue.delayWarning),
             minimumFree: queue.minFree.map(UInt64.init),
             allowNetworkFileSystem: queue.allowNetworkFilesystem,
+            checker: SpoolChecker(
+                executable: "/proc/self/exe",
+                arguments: [CheckSpoolCommand.name]),
             events: events)
     }
 }

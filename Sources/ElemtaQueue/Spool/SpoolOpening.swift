@@ -1,0 +1,79 @@
+import Glibc
+
+/// How a spool comes to be open: after an unclean stop it is looked at first, and what is damaged is
+/// salvaged.
+struct SpoolOpening {
+    /// The spool, the greatest id that it knows of, and the messages that were found damaged.
+    typealias Opened = (store: SpoolStore, last: MessageID, damaged: [MessageID: String])
+
+    private let options: SpoolOptions
+    private let mark: StopMark
+
+    init(_ options: SpoolOptions) {
+        self.options = options
+        mark = StopMark(queue: options.path)
+    }
+
+    /// To look at it only: a damaged spool is left to the server's next start.
+    func look() throws(SpoolError) -> Opened {
+        if !mark.isValid, case .damaged(let reason) = try check() { throw .unreadable(reason) }
+        return try open(damaged: [:], isReadOnly: true)
+    }
+
+    /// To change it. Until it is closed in good order the spool counts as stopped uncleanly.
+    func change(isSalvaged: Bool) throws(SpoolError) -> Opened {
+        var damaged: [MessageID: String] = [:]
+        var reason: String?
+        if !mark.isValid {
+            switch try check() {
+            case .sound(let found): damaged = found
+            case .damaged(let what): reason = what
+            case .failed(let what): throw .storage("the spool can't be looked at: \(what)")
+            }
+        }
+        try removeMark()
+        if reason == nil {
+            do throws(SpoolError) {
+                return try open(damaged: damaged)
+            } catch {
+                guard case .unreadable(let what) = error else { throw error }
+                reason = what
+            }
+        }
+        guard isSalvaged, let reason else { throw .unreadable(reason ?? "") }
+        try Salvager.salvage(
+            options.path, because: reason, mapSize: options.mapSize, events: options.events)
+        return try open(damaged: [:])
+    }
+
+    private func removeMark() throws(SpoolError) {
+        do throws(FileError) {
+            try mark.remove()
+        } catch {
+            throw error.spoolError
+        }
+    }
+
+    /// After an unclean stop.
+    private func check() throws(SpoolError) -> CheckResult {
+        guard let size = mark.spoolSize, size > 0 else { return .sound([:]) }
+        options.events(.checking(octets: UInt64(size)))
+        if let checker = options.checker {
+            return CheckProcess.run(checker, queue: options.path)
+        }
+        do throws(SpoolError) {
+            return .sound(try SpoolInspection(options.path, mapSize: options.mapSize).damaged)
+        } catch {
+            guard case .unreadable(let reason) = error else { throw error }
+            return .damaged(reason)
+        }
+    }
+
+    private func open(
+        damaged: [MessageID: String], isReadOnly: Bool = false
+    ) throws(SpoolError) -> Opened {
+        let store = try SpoolStore(
+            path: options.path, mapSize: options.mapSize, isReadOnly: isReadOnly)
+        return (store, try store.beginGeneration(), damaged)
+    }
+}
