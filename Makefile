@@ -13,7 +13,7 @@ import_check := --explicit-target-dependency-import-check error
 swift_sources := Package.swift Sources Tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build soak sanitize fuzz format lint audit clean \
+.PHONY: help run test build soak faults sanitize fuzz format lint audit clean \
 	needed-to-run needed-to-test needed-to-sanitize unit acceptance asan tsan
 # The steps of `make test` share .build and two cores: never two at once.
 .NOTPARALLEL:
@@ -50,9 +50,13 @@ unit: ## unit tests
 acceptance: ## whole-server tests against the release binary, as it is built now
 	$(acceptance) --binary $(release)
 
-soak: needed-to-test ## what takes longer: 50 rounds of kill -9 under load
+soak: needed-to-test ## what takes longer: 200 rounds of kill -9 under load, 60 power losses
 	swift build -c release
-	KILL_ROUNDS=50 $(acceptance) --binary $(release) test_kill
+	KILL_ROUNDS=200 POWER_ROUNDS=6 POWER_CUTS=10 $(acceptance) --binary $(release) test_kill test_power
+
+faults: needed-to-test ## every call to the disk fails, one after the other
+	swift build -c release
+	FAULTS=all $(acceptance) --binary $(release) test_faults
 
 sanitize: needed-to-sanitize ## the whole-server tests against AddressSanitizer and ThreadSanitizer builds
 	@$(MAKE) --no-print-directory asan tsan
