@@ -69,6 +69,10 @@ public struct DeliveryOutcome: Sendable {
         /// One for each, by index into `Envelope.recipients`. A recipient of the item that isn't
         /// named counts as not attempted; one that isn't the item's is ignored.
         case each([(recipient: UInt32, result: RecipientResult)])
+        /// The destination can't be reached now, or serves nobody: nothing was said about this
+        /// message. The first such answer counts as an attempt; whatever else is for the
+        /// destination then waits for one message at a time to find out whether it is back.
+        case unreached(DeliveryStatus)
     }
 
     public let id: MessageID

@@ -66,9 +66,25 @@ extension DeliveryOutcome {
     var summary: String {
         switch results {
         case .all(let result): result.summary
+        case .unreached(let status): RecipientResult.deferred(status).summary
         case .each(let list):
             list.map { "\($0.recipient): \($0.result.summary)" }.joined(separator: ", ")
         }
+    }
+}
+
+extension DeliveryOutcome {
+    /// Why all recipients are put off, if they are.
+    var deferral: DeliveryStatus? {
+        switch results {
+        case .all(.deferred(let status)), .unreached(let status): status
+        case .all, .each: nil
+        }
+    }
+
+    /// Nothing was said about the message.
+    var isUnreached: Bool {
+        if case .unreached = results { true } else { false }
     }
 }
 

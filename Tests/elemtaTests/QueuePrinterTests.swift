@@ -26,7 +26,7 @@ import Testing
         for form in [QueueRequest.Form.table, .json] {
             let printer = QueuePrinter(form: form, remark: .reason)
             let list = printer.line(
-                MessageSummary(envelope, now: UnixTime(seconds: 1)), subject: nil)
+                MessageSummary(envelope, QueueSight(now: UnixTime(seconds: 1))), subject: nil)
             #expect(String(decoding: list, as: UTF8.self).contains(printed))
             let message = printer.message(envelope, header: [])
             #expect(String(decoding: message, as: UTF8.self).contains("failed: \(printed)"))

@@ -167,20 +167,23 @@ final class DeliveryWorker {
         }
     }
 
-    /// All that waits gets the same answer: nobody could be asked.
+    /// All that waits gets the same answer: nobody could be asked. One of them has found that out
+    /// when it may pass; the spool keeps the others until the destination is back.
     private func giveUp(
         _ queue: DestinationQueue, _ reason: FailureReason, over connection: ClientConnection?
     ) {
-        let outcome: DeliveryEvent.Outcome =
+        let (outcome, results): (DeliveryEvent.Outcome, DeliveryOutcome.Results) =
             switch reason.kind {
-            case .permanent: .failed
-            case .transient: .deferred
-            case .loginFailed: .loginFailed
+            case .permanent: (.failed, .all(.failed(reason.status)))
+            case .transient: (.deferred, .unreached(reason.status))
+            case .loginFailed: (.loginFailed, .unreached(reason.status))
             }
+        var isFirst = true
         while let item = queue.items.popFirst() {
             answer(
-                DeliveryOutcome(
-                    id: item.id, destination: queue.destination, results: .all(reason.result)))
+                DeliveryOutcome(id: item.id, destination: queue.destination, results: results))
+            guard isFirst || reason.isPermanent else { continue }
+            isFirst = false
             events(
                 DeliveryEvent(
                     id: item.id, recipient: nil, destination: queue.destination,

@@ -66,7 +66,7 @@ final class OperationJob: Sendable {
 
     /// Applies the operation to the next messages.
     func runSlice(
-        _ store: SpoolStore, _ writer: inout MessageWriter, _ now: UnixTime,
+        _ store: SpoolStore, _ writer: inout MessageWriter, _ sight: QueueSight,
         _ plan: (Envelope, ContentPlace) -> MessagePlan,
         _ transaction: borrowing WriteTransaction, _ tables: SpoolStore.Tables,
         _ draft: inout Draft
@@ -77,7 +77,7 @@ final class OperationJob: Sendable {
         for id in ids {
             do throws(ChangeFailure) {
                 guard let (envelope, place) = try writer.load(id, transaction, tables),
-                    envelope.matches(selection, now: now)
+                    envelope.matches(selection, sight)
                 else { continue }
                 let isChanged = try apply(
                     to: envelope, place, &writer, plan, transaction, tables, &draft)

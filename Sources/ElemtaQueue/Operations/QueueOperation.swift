@@ -78,8 +78,8 @@ public struct SpoolStatistics: Hashable, Sendable {
 }
 
 extension MessageSummary {
-    /// What the envelope says about the message at that time.
-    public init(_ envelope: Envelope, now: UnixTime) {
+    /// What the envelope says about the message, seen from there.
+    public init(_ envelope: Envelope, _ sight: QueueSight) {
         id = envelope.id
         arrival = envelope.arrival
         octets = envelope.contentOctets
@@ -87,15 +87,16 @@ extension MessageSummary {
         let pending = envelope.recipients.filter(\.state.isPending)
         recipientCount = envelope.recipients.count
         pendingCount = pending.count
-        state = envelope.state(at: now)
+        state = envelope.state(sight)
         let remaining =
             pending.first ?? envelope.recipients.first { $0.state.isFailed }
             ?? envelope.recipients.first
         recipient = remaining?.path
-        nextAttempt = envelope.nextAttempt
+        nextAttempt = envelope.nextAttempt(sight)
+        let obstacle = remaining.flatMap { sight.obstacle(to: $0, of: envelope) }
         reason =
             switch remaining?.state {
-            case .pending(_, _, let reason): reason
+            case .pending(_, _, let reason): obstacle?.reason ?? reason
             case .failed(let status), .delivered(let status): status
             case nil: nil
             }
@@ -103,32 +104,36 @@ extension MessageSummary {
 }
 
 extension Envelope {
-    /// When the first pending recipient is due; nil: at once, or nobody is pending.
-    var nextAttempt: UnixTime? {
+    /// When the first pending recipient is tried, or the destination of one that is due is probed;
+    /// nil: at once, or nobody is pending.
+    func nextAttempt(_ sight: QueueSight) -> UnixTime? {
         var earliest: UnixTime?
         for recipient in recipients {
-            guard case .pending(_, let next, _) = recipient.state else { continue }
-            guard let next else { return nil }
+            guard case .pending(_, let due, _) = recipient.state else { continue }
+            let obstacle = sight.obstacle(to: recipient, of: self)
+            guard let next = obstacle.map(\.nextProbe) ?? due else { return nil }
             earliest = earliest.map { min($0, next) } ?? next
         }
         return earliest
     }
 
-    /// Where the message stands at that time.
-    public func state(at now: UnixTime) -> QueueState {
+    /// Where the message stands, seen from there.
+    public func state(_ sight: QueueSight) -> QueueState {
         guard hasPendingRecipients else { return .failed }
         if isHeld { return .hold }
-        guard let next = nextAttempt else { return .active }
-        return next <= now ? .active : .deferred
+        let isActive = recipients.contains {
+            $0.isDue(at: sight.now) && sight.obstacle(to: $0, of: self) == nil
+        }
+        return isActive ? .active : .deferred
     }
 
-    /// Whether the message belongs to the selection at that time.
-    public func matches(_ selection: QueueSelection, now: UnixTime) -> Bool {
+    /// Whether the message belongs to the selection, seen from there.
+    public func matches(_ selection: QueueSelection, _ sight: QueueSight) -> Bool {
         switch selection {
         case .all: true
         case .ids(let ids): ids.contains(id)
         case .sender(let path): reversePath == path
-        case .state(let wanted): state(at: now) == wanted
+        case .state(let wanted): state(sight) == wanted
         case .domain(let domain):
             recipients.contains { recipient in
                 switch recipient.state {

@@ -3,13 +3,13 @@ import ElemtaSMTP
 extension SpoolStore {
     /// A slice of the queue; see `Spool.list`.
     func list(
-        _ selection: QueueSelection, after: MessageID?, limit: Int, now: UnixTime
+        _ selection: QueueSelection, after: MessageID?, limit: Int, _ sight: QueueSight
     ) throws(SpoolError) -> (messages: [MessageSummary], next: MessageID?) {
         if case .ids(let ids) = selection {
             var found: [MessageSummary] = []
             for id in ids {
                 guard let decoded = try? envelope(id) else { continue }
-                found.append(MessageSummary(decoded.envelope, now: now))
+                found.append(MessageSummary(decoded.envelope, sight))
             }
             return (found, nil)
         }
@@ -24,9 +24,9 @@ extension SpoolStore {
                     last = RecordKey(key)?.messageID
                     guard let id = last,
                         let envelope = try? EnvelopeRecord.decode(record, id: id).envelope,
-                        envelope.matches(selection, now: now)
+                        envelope.matches(selection, sight)
                     else { return }
-                    found.append(MessageSummary(envelope, now: now))
+                    found.append(MessageSummary(envelope, sight))
                 }
                 var step: Void?
                 if let after {
@@ -43,7 +43,7 @@ extension SpoolStore {
     }
 
     /// Counts what a running spool knows from its schedule.
-    func countMessages(now: UnixTime) throws(SpoolError) -> SpoolStatistics {
+    func countMessages(_ sight: QueueSight) throws(SpoolError) -> SpoolStatistics {
         try reading { transaction, tables throws(SpoolError) in
             var statistics = SpoolStatistics()
             try Self.walk(transaction, tables.envelope) { key, record in
@@ -52,7 +52,7 @@ extension SpoolStore {
                 else { return }
                 statistics.messages += 1
                 statistics.octets += envelope.contentOctets
-                switch envelope.state(at: now) {
+                switch envelope.state(sight) {
                 case .hold: statistics.held += 1
                 case .failed: statistics.failed += 1
                 case .active, .deferred: break
@@ -71,7 +71,7 @@ extension SpoolStore {
 
 extension OperationJob {
     /// Runs to the end on the calling thread, on a spool that no thread serves.
-    func runAlone(_ store: SpoolStore, now: UnixTime) {
+    func runAlone(_ store: SpoolStore, _ sight: QueueSight) {
         var writer = MessageWriter()
         var isFinished = false
         while !isFinished {
@@ -79,7 +79,7 @@ extension OperationJob {
             do throws(LMDBError) {
                 let tables = try store.opened()
                 let transaction = try tables.environment.beginWriting()
-                try runSlice(store, &writer, now, Self.noPlan, transaction, tables, &draft)
+                try runSlice(store, &writer, sight, Self.noPlan, transaction, tables, &draft)
                 try transaction.commit()
             } catch {
                 end(SpoolError(error))
@@ -95,8 +95,9 @@ extension OperationJob {
 
     /// Without a schedule nothing is planned; the next start reads the envelopes.
     private static func noPlan(_ envelope: Envelope, _ place: ContentPlace) -> MessagePlan {
-        MessagePlan(envelope, place: place, now: envelope.arrival, retention: 0) { _ in
-            Destination(name: "")
-        }
+        MessagePlan(
+            envelope, place: place, now: envelope.arrival,
+            terms: PlanTerms(retention: 0, maximumQueueTime: 0, delayWarning: 0)
+        ) { _ in Destination(name: "") }
     }
 }

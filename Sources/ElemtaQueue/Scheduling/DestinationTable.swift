@@ -1,5 +1,33 @@
 import DequeModule
 
+/// Whether mail for a destination is handed out.
+enum Door: Hashable {
+    case open
+    /// It couldn't be reached: nothing goes out until then, in seconds since 1970.
+    case closed(until: Int64)
+    /// The next message that goes out is to find out.
+    case ajar
+    /// This message is out to find out.
+    case probing(MessageID)
+
+    var isOpen: Bool {
+        switch self {
+        case .open: true
+        case .closed, .ajar, .probing: false
+        }
+    }
+}
+
+/// What is known about a destination whose door isn't open.
+struct DestinationTrouble {
+    var reason: DeliveryStatus
+    /// Probes that failed, one after the other.
+    var failures: Int
+    /// Messages that were sent to find out and wait by their own schedule since: they go when the
+    /// destination is back.
+    var probes: [MessageID] = []
+}
+
 /// The destinations that queued messages go to, each with a number while any message needs it.
 ///
 /// A message holds the number (4 octets) instead of the name. Each destination has its own line of
@@ -11,6 +39,8 @@ struct DestinationTable {
     private var free: [UInt32] = []
     /// The last one looked up: mail comes in runs.
     private var latest: UInt32?
+    /// Of those whose door isn't open.
+    private(set) var troubles: [UInt32: DestinationTrouble] = [:]
 
     private struct Entry {
         var destination: Destination
@@ -18,6 +48,7 @@ struct DestinationTable {
         var uses = 0
         /// Items handed out and not answered.
         var outstanding = 0
+        var door = Door.open
         /// Ready messages, oldest first; some may have gone since.
         var ready: Deque<MessageID> = []
     }
@@ -52,29 +83,66 @@ struct DestinationTable {
     }
 
     /// One group less uses the destination.
-    mutating func release(_ number: UInt32) {
+    ///
+    /// - Returns: false when it is forgotten by that.
+    @discardableResult
+    mutating func release(_ number: UInt32) -> Bool {
         let index = Int(number)
         entries[index].uses -= 1
         // The last to leave takes the name away. A line of ready ids is stale by now; an entry that
         // something is out for stays until the answer has come.
-        guard entries[index].uses == 0, entries[index].outstanding == 0 else { return }
+        guard entries[index].uses == 0, entries[index].outstanding == 0 else { return true }
         numbers[entries[index].destination] = nil
         entries[index] = Entry(destination: Destination(name: ""))
+        troubles[number] = nil
         free.append(number)
         if latest == number { latest = nil }
+        return false
     }
+
+    // MARK: - Lines
 
     mutating func enqueue(_ id: MessageID, to number: UInt32) {
         entries[Int(number)].ready.append(id)
     }
 
-    /// The oldest ready message, as long as fewer than `limit` are out.
+    /// Puts a message before all others.
+    mutating func prepend(_ id: MessageID, to number: UInt32) {
+        entries[Int(number)].ready.prepend(id)
+    }
+
+    /// Those in line, oldest first; some may have gone since.
+    func line(_ number: UInt32) -> Deque<MessageID> { entries[Int(number)].ready }
+
+    /// The oldest ready message, as long as fewer than `limit` are out and the door lets it.
     mutating func dequeue(from number: UInt32, limit: Int) -> MessageID? {
-        guard entries[Int(number)].outstanding < limit else { return nil }
+        switch entries[Int(number)].door {
+        case .open:
+            guard entries[Int(number)].outstanding < limit else { return nil }
+        case .ajar: break
+        case .closed, .probing: return nil
+        }
         return entries[Int(number)].ready.popFirst()
     }
 
-    mutating func handedOut(_ number: UInt32) { entries[Int(number)].outstanding += 1 }
+    mutating func handedOut(_ id: MessageID, to number: UInt32) {
+        entries[Int(number)].outstanding += 1
+        if case .ajar = entries[Int(number)].door { entries[Int(number)].door = .probing(id) }
+    }
 
     mutating func answered(_ number: UInt32) { entries[Int(number)].outstanding -= 1 }
+
+    // MARK: - Doors
+
+    func door(_ number: UInt32) -> Door { entries[Int(number)].door }
+
+    /// - Parameter trouble: goes when the door opens.
+    mutating func setDoor(_ door: Door, _ number: UInt32, _ trouble: DestinationTrouble? = nil) {
+        entries[Int(number)].door = door
+        if door.isOpen {
+            troubles[number] = nil
+        } else if let trouble {
+            troubles[number] = trouble
+        }
+    }
 }

@@ -8,6 +8,8 @@ struct QueuedMessage {
     /// The envelope must be looked at even when everything has been delivered: somebody wants to
     /// hear of it, or a failed recipient is to be kept.
     var needsReview: Bool
+    /// Seconds since 1970 at which something is owed even if nothing is tried.
+    var deadline: Int64
     var groups: Groups
 
     /// Nearly every message has one group: no array for it.
@@ -26,6 +28,9 @@ struct QueuedMessage {
     enum State: Hashable {
         /// In its destination's line.
         case ready
+        /// The same, and the destination's door isn't open; in the heap, until the message's
+        /// deadline.
+        case behind(until: Int64)
         /// Handed out.
         case out
         /// Answered; the answer isn't on disk yet.
@@ -39,7 +44,14 @@ struct QueuedMessage {
         var isWithWorker: Bool {
             switch self {
             case .out, .answered: true
-            case .ready, .waiting, .held, .retained: false
+            case .ready, .behind, .waiting, .held, .retained: false
+            }
+        }
+
+        var isInLine: Bool {
+            switch self {
+            case .ready, .behind: true
+            case .out, .answered, .waiting, .held, .retained: false
             }
         }
     }
@@ -52,6 +64,34 @@ struct GroupPlan {
     var members: RecipientSelection
 }
 
+/// What of the options a plan depends on, in seconds.
+struct PlanTerms {
+    /// How long a message without pending recipients is kept.
+    let retention: Int64
+    let maximumQueueTime: Int64
+    /// How long after the arrival a delay is reported; 0: never.
+    let delayWarning: Int64
+}
+
+extension Envelope {
+    /// When something is owed though nothing is tried, in seconds since 1970: the report of a delay,
+    /// or the end of the message's time.
+    func deadline(_ terms: PlanTerms) -> Int64 {
+        let end = arrival.seconds + terms.maximumQueueTime
+        guard terms.delayWarning > 0, recipients.contains(where: \.awaitsDelayReport) else {
+            return end
+        }
+        return min(end, arrival.seconds + terms.delayWarning)
+    }
+}
+
+extension QueuedRecipient {
+    /// Somebody wants to hear that this takes long, and hasn't yet.
+    var awaitsDelayReport: Bool {
+        state.isPending && notify.contains(.delay) && !delayReported
+    }
+}
+
 /// A message that is to be in the schedule.
 struct MessagePlan {
     let id: MessageID
@@ -59,13 +99,12 @@ struct MessagePlan {
     let place: ContentPlace
     let isHeld: Bool
     let needsReview: Bool
+    let deadline: Int64
     var groups: [GroupPlan]
 
     /// Sorts the pending recipients of an envelope by destination.
-    ///
-    /// - Parameter retention: seconds that a message without pending recipients is kept.
     init(
-        _ envelope: Envelope, place: ContentPlace, now: UnixTime, retention: Int64,
+        _ envelope: Envelope, place: ContentPlace, now: UnixTime, terms: PlanTerms,
         destination: (ForwardPath) -> Destination
     ) {
         id = envelope.id
@@ -73,6 +112,7 @@ struct MessagePlan {
         self.place = place
         isHeld = envelope.isHeld
         needsReview = Self.needsReview(envelope)
+        deadline = envelope.deadline(terms)
         if envelope.recipients.count == 1,
             case .pending(_, let next, _) =
                 envelope.recipients[0].state
@@ -89,7 +129,7 @@ struct MessagePlan {
             of: envelope, members: nil, now: now, destination: destination)
         if groups.isEmpty {
             let last = envelope.attempts.last?.time ?? envelope.arrival
-            groups = [Self.retained(until: (last + retention).seconds)]
+            groups = [Self.retained(until: (last + terms.retention).seconds)]
         }
     }
 
@@ -171,7 +211,7 @@ extension QueuedMessage.State {
     var isRetained: Bool {
         switch self {
         case .retained: true
-        case .ready, .out, .answered, .waiting, .held: false
+        case .ready, .behind, .out, .answered, .waiting, .held: false
         }
     }
 }

@@ -18,6 +18,20 @@ public struct RetryPolicy: Hashable, Sendable {
         self.maximumQueueTime = maximumQueueTime
     }
 
+    /// A destination that can't be reached is probed at least this often, in seconds.
+    static let longestProbeDelay: Int64 = 300
+
+    /// Seconds until a destination is probed that couldn't be reached `failures` times in a row.
+    func probeDelay(after failures: Int, spread: Double) -> Int64 {
+        min(delay(after: failures, spread: spread), Self.longestProbeDelay)
+    }
+
+    private func delay(after attempts: Int, spread: Double) -> Int64 {
+        let index = min(attempts, schedule.count) - 1
+        let delay = max(1, index >= 0 ? schedule[index] : 60)
+        return delay + Int64(Double(delay) * 0.1 * spread)
+    }
+
     /// When to try again after the attempt numbered `attempts` (1 is the first), or nil when that
     /// was the last. The delay is spread by 0...+10 % so that what failed together doesn't come back
     /// together; the last attempt is made when the message expires, not hours after.
@@ -26,9 +40,6 @@ public struct RetryPolicy: Hashable, Sendable {
     ) -> UnixTime? {
         let expiry = arrival + maximumQueueTime
         guard attempts < maximumAttempts, now < expiry else { return nil }
-        let index = min(Int(attempts), schedule.count) - 1
-        let delay = max(1, index >= 0 ? schedule[index] : 60)
-        let spread = Int64(Double(delay) * 0.1 * spread)
-        return min(now + (delay + spread), expiry)
+        return min(now + delay(after: Int(attempts), spread: spread), expiry)
     }
 }

@@ -4,13 +4,18 @@ import HeapModule
 
 /// What is due when, in memory, rebuilt from the envelopes at start. Owned by the spool thread.
 ///
-/// A message costs an entry of the dictionary (about 70 octets, more while the dictionary has room
+/// A message costs an entry of the dictionary (about 80 octets, more while the dictionary has room
 /// to grow) and, while it waits, 24 octets in the heap.
 struct Schedule {
-    private var messages: [MessageID: QueuedMessage] = [:]
-    private var destinations = DestinationTable()
+    private(set) var messages: [MessageID: QueuedMessage] = [:]
+    // Those below are for `Schedule+Doors` too, and for nobody else.
+    var destinations = DestinationTable()
     /// Earliest first. Entries whose group has since moved on are dropped when they come up.
-    private var timers = Heap<Timer>()
+    var timers = Heap<Timer>()
+    /// When closed doors are opened a little.
+    var doorTimers = Heap<DoorTimer>()
+    /// Whether the obstacles are others than when they were last asked for.
+    var hasOtherObstacles = false
     /// Destinations whose line or room has changed since work was last taken.
     private var touched: [UInt32] = []
     /// Items that may be out for one destination at a time.
@@ -27,7 +32,7 @@ struct Schedule {
         var failed = 0
     }
 
-    private struct Timer: Comparable {
+    struct Timer: Comparable {
         let due: Int64
         let id: MessageID
         let destination: UInt32
@@ -51,15 +56,17 @@ struct Schedule {
         remove(plan.id)
         let groups: QueuedMessage.Groups
         if plan.groups.count == 1 {
-            groups = .one(admit(plan.groups[0], of: plan.id))
+            groups = .one(admit(plan.groups[0], of: plan.id, plan.deadline))
         } else {
             var admitted: [QueuedMessage.Group] = []
-            for group in plan.groups { admitted.append(admit(group, of: plan.id)) }
+            for group in plan.groups {
+                admitted.append(admit(group, of: plan.id, plan.deadline))
+            }
             groups = .several(admitted)
         }
         let message = QueuedMessage(
             octets: plan.octets, place: plan.place, isHeld: plan.isHeld,
-            needsReview: plan.needsReview, groups: groups)
+            needsReview: plan.needsReview, deadline: plan.deadline, groups: groups)
         messages[plan.id] = message
         count(message, 1)
         dropStaleTimers()
@@ -70,9 +77,9 @@ struct Schedule {
         guard let message = messages.removeValue(forKey: id) else { return false }
         count(message, -1)
         switch message.groups {
-        case .one(let group): dismiss(group)
+        case .one(let group): dismiss(group, of: id)
         case .several(let groups):
-            for group in groups { dismiss(group) }
+            for group in groups { dismiss(group, of: id) }
         }
         return true
     }
@@ -86,79 +93,115 @@ struct Schedule {
         }
     }
 
-    private mutating func admit(_ plan: GroupPlan, of id: MessageID) -> QueuedMessage.Group {
+    private mutating func admit(
+        _ plan: GroupPlan, of id: MessageID, _ deadline: Int64
+    ) -> QueuedMessage.Group {
         let number = destinations.retain(plan.destination)
-        enter(plan.state, id, number)
-        return QueuedMessage.Group(
-            destination: number, state: plan.state, members: plan.members)
+        let state = enter(plan.state, id, number, deadline)
+        return QueuedMessage.Group(destination: number, state: state, members: plan.members)
     }
 
+    /// Sees to it that a group in this state is found when its time has come.
+    ///
+    /// - Returns: the state it has by that.
     private mutating func enter(
-        _ state: QueuedMessage.State, _ id: MessageID, _ destination: UInt32
-    ) {
+        _ state: QueuedMessage.State, _ id: MessageID, _ destination: UInt32, _ deadline: Int64
+    ) -> QueuedMessage.State {
         switch state {
-        case .ready:
+        case .ready, .behind:
             destinations.enqueue(id, to: destination)
             touch(destination)
+            if destinations.door(destination).isOpen { return .ready }
+            timers.insert(Timer(due: deadline, id: id, destination: destination))
+            return .behind(until: deadline)
         case .waiting(let due), .retained(let due):
             timers.insert(Timer(due: due, id: id, destination: destination))
-        case .held, .out, .answered: break
+            return state
+        case .held, .out, .answered: return state
         }
     }
 
-    private mutating func dismiss(_ group: QueuedMessage.Group) {
-        if group.state.isWithWorker { returned(group.destination) }
-        destinations.release(group.destination)
+    private mutating func dismiss(_ group: QueuedMessage.Group, of id: MessageID) {
+        if group.state.isWithWorker { returned(id, from: group.destination) }
+        if !destinations.release(group.destination) { hasOtherObstacles = true }
     }
 
-    private mutating func returned(_ destination: UInt32) {
+    private mutating func returned(_ id: MessageID, from destination: UInt32) {
         destinations.answered(destination)
         counts.outstanding -= 1
+        // It can't tell any more whether the destination is back.
+        if destinations.door(destination) == .probing(id) {
+            destinations.setDoor(.ajar, destination)
+        }
         touch(destination)
     }
 
-    private mutating func touch(_ destination: UInt32) {
+    mutating func touch(_ destination: UInt32) {
         if touched.last != destination { touched.append(destination) }
     }
 
     // MARK: - Time passes
 
     /// The next moment at which anything happens by itself, seconds since 1970.
-    var nextDue: Int64? { timers.min?.due }
+    var nextDue: Int64? {
+        guard let door = doorTimers.min?.due else { return timers.min?.due }
+        return timers.min.map { min($0.due, door) } ?? door
+    }
+
+    /// What the passing of time has brought about.
+    struct Passed {
+        /// Messages whose time to be kept is over.
+        var expired: [MessageID] = []
+        /// Those that wait behind a door and whose deadline has come.
+        var overdue: [(id: MessageID, destination: UInt32)] = []
+    }
 
     /// Moves what is due to its destination's line.
-    ///
-    /// - Returns: messages whose time to be kept is over.
-    mutating func advance(to now: UnixTime) -> [MessageID] {
-        var expired: [MessageID] = []
+    mutating func advance(to now: UnixTime) -> Passed {
+        openDoorsALittle(now)
+        var passed = Passed()
         while let timer = timers.min, timer.due <= now.seconds {
             timers.removeMin()
-            var isExpired = false
             update(timer.id, timer.destination) { group in
                 switch group.state {
-                case .waiting(until: timer.due): group.state = .ready
-                case .retained(until: timer.due): isExpired = true
+                case .waiting(until: timer.due):
+                    group.state = .ready
+                    return true
+                case .retained(until: timer.due): passed.expired.append(timer.id)
+                case .behind(until: timer.due):
+                    passed.overdue.append((timer.id, timer.destination))
                 default: break
                 }
-                return group.state == .ready
+                return false
             }
-            if isExpired { expired.append(timer.id) }
         }
-        return expired
+        return passed
     }
 
     /// Changes a group in place and puts it in line when `change` says so.
-    private mutating func update(
+    mutating func update(
         _ id: MessageID, _ destination: UInt32,
         _ change: (inout QueuedMessage.Group) -> Bool
     ) {
         var becameReady = false
+        modify(id, destination) { group in
+            let wasInLine = group.state.isInLine
+            becameReady = change(&group) && !wasInLine
+        }
+        guard becameReady, let deadline = messages[id]?.deadline else { return }
+        let state = enter(.ready, id, destination, deadline)
+        guard state != .ready else { return }
+        modify(id, destination) { $0.state = state }
+    }
+
+    private mutating func modify(
+        _ id: MessageID, _ destination: UInt32, _ change: (inout QueuedMessage.Group) -> Void
+    ) {
         modify(id) { groups in
             switch groups {
             case .one(var group):
                 guard group.destination == destination else { return }
-                let wasReady = group.state == .ready
-                becameReady = change(&group) && !wasReady
+                change(&group)
                 groups = .one(group)
             case .several(var list):
                 // Taken out, so that the list is changed in place.
@@ -166,11 +209,9 @@ struct Schedule {
                 defer { groups = .several(list) }
                 guard let index = list.firstIndex(where: { $0.destination == destination })
                 else { return }
-                let wasReady = list[index].state == .ready
-                becameReady = change(&list[index]) && !wasReady
+                change(&list[index])
             }
         }
-        if becameReady { enter(.ready, id, destination) }
     }
 
     private mutating func modify(_ id: MessageID, _ body: (inout QueuedMessage.Groups) -> Void) {
@@ -179,7 +220,7 @@ struct Schedule {
     }
 
     /// Keeps the heap from filling with timers of messages that went or moved on earlier.
-    private mutating func dropStaleTimers() {
+    mutating func dropStaleTimers() {
         guard timers.count > 4 * counts.messages + 4096 else { return }
         timers = Heap(
             timers.unordered.filter { timer in
@@ -187,6 +228,7 @@ struct Schedule {
                 return message.groups.contains { group in
                     group.destination == timer.destination
                         && (group.state == .waiting(until: timer.due)
+                            || group.state == .behind(until: timer.due)
                             || group.state == .retained(until: timer.due))
                 }
             })
@@ -208,16 +250,17 @@ struct Schedule {
     }
 
     /// Marks a ready group as out. Nil for an id whose message or group has moved on.
-    private mutating func handOut(_ id: MessageID, _ destination: UInt32) -> WorkItem? {
+    mutating func handOut(_ id: MessageID, _ destination: UInt32) -> WorkItem? {
         var members: RecipientSelection?
         update(id, destination) { group in
-            guard group.state == .ready else { return false }
+            guard group.state.isInLine else { return false }
             group.state = .out
             members = group.members
             return false
         }
         guard let members, let octets = messages[id]?.octets else { return nil }
-        destinations.handedOut(destination)
+        if destinations.door(destination) == .ajar { hasOtherObstacles = true }
+        destinations.handedOut(id, to: destination)
         counts.outstanding += 1
         return WorkItem(
             id: id, destination: destinations.name(destination), octets: octets,
@@ -228,8 +271,10 @@ struct Schedule {
     struct Answer {
         let place: ContentPlace
         let members: RecipientSelection
+        /// There is no other group of the message.
+        let isOnlyGroup: Bool
         /// The whole message is done when everything in the answer was delivered.
-        let isWholeMessage: Bool
+        var isWholeMessage: Bool { isOnlyGroup && !needsReview }
         let needsReview: Bool
     }
 
@@ -251,13 +296,17 @@ struct Schedule {
             case .several(let groups): groups.count == 1
             }
         return Answer(
-            place: message.place, members: members,
-            isWholeMessage: isOnly && !message.needsReview, needsReview: message.needsReview)
+            place: message.place, members: members, isOnlyGroup: isOnly,
+            needsReview: message.needsReview)
     }
 
     /// Replaces an answered group by what is left of it.
+    ///
+    /// - Parameter review: whether the envelope must be looked at when everything is delivered, and
+    ///   the deadline; nil: both stay as they are.
     mutating func settle(
-        _ id: MessageID, _ destination: Destination, needsReview: Bool, with plans: [GroupPlan]
+        _ id: MessageID, _ destination: Destination, with plans: [GroupPlan],
+        review: (isNeeded: Bool, deadline: Int64)? = nil
     ) {
         guard var message = messages[id], let number = destinations.number(of: destination)
         else { return }
@@ -265,14 +314,14 @@ struct Schedule {
         guard let index = groups.firstIndex(where: { $0.destination == number }) else { return }
         let settled = groups.remove(at: index)
         count(message, -1)
+        if let review { (message.needsReview, message.deadline) = review }
         for var plan in plans {
             if message.isHeld, plan.state != .answered, !plan.state.isRetained {
                 plan.state = .held
             }
-            join(plan, settled, &groups, id)
+            join(plan, settled, &groups, id, message.deadline)
         }
-        dismiss(settled)
-        message.needsReview = needsReview
+        dismiss(settled, of: id)
         message.groups = groups.count == 1 ? .one(groups[0]) : .several(groups)
         messages[id] = message
         count(message, 1)
@@ -283,36 +332,39 @@ struct Schedule {
     /// destination, since that is what an answer names.
     private mutating func join(
         _ plan: GroupPlan, _ settled: QueuedMessage.Group, _ groups: inout [QueuedMessage.Group],
-        _ id: MessageID
+        _ id: MessageID, _ deadline: Int64
     ) {
         let name = destinations.number(of: plan.destination)
         guard let other = groups.firstIndex(where: { $0.destination == name }) else {
-            groups.append(admit(plan, of: id))
+            groups.append(admit(plan, of: id, deadline))
             return
         }
         if groups[other].state.isWithWorker {
             // On the way already without these: they wait under the name they had.
             var plan = plan
             plan.destination = destinations.name(settled.destination)
-            groups.append(admit(plan, of: id))
+            groups.append(admit(plan, of: id, deadline))
             return
         }
         groups[other].members = groups[other].members.union(plan.members)
         let state = MessagePlan.earlier(groups[other].state, plan.state)
         guard state != groups[other].state else { return }
-        groups[other].state = state
-        enter(state, id, groups[other].destination)
+        groups[other].state = enter(state, id, groups[other].destination, deadline)
     }
 
     // MARK: - An operator steps in
 
-    /// Makes everything of the message that waits ready.
+    /// Makes everything of the message that waits ready, and has destinations that can't be reached
+    /// probed with it.
     mutating func expedite(_ id: MessageID) {
         change(id, to: .ready) { state in
             switch state {
             case .waiting: true
-            case .ready, .out, .answered, .held, .retained: false
+            case .ready, .behind, .out, .answered, .held, .retained: false
             }
+        }
+        for group in messages[id]?.groups.all ?? [] where group.state.isInLine {
+            probeAtOnce(group.destination, with: id)
         }
     }
 
@@ -321,7 +373,7 @@ struct Schedule {
         mark(id, isHeld: true)
         change(id, to: .held) { state in
             switch state {
-            case .waiting, .ready: true
+            case .waiting, .ready, .behind: true
             case .out, .answered, .held, .retained: false
             }
         }

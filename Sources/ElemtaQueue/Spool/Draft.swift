@@ -15,7 +15,7 @@ struct Draft {
 enum ScheduleChange {
     case add(MessagePlan)
     case remove(MessageID)
-    case settle(MessageID, Destination, needsReview: Bool, [GroupPlan])
+    case settle(MessageID, Destination, needsReview: Bool, deadline: Int64, [GroupPlan])
     case expedite(MessageID)
     case hold(MessageID)
     case release(MessageID)
@@ -26,8 +26,8 @@ extension Schedule {
         switch change {
         case .add(let plan): add(plan)
         case .remove(let id): remove(id)
-        case .settle(let id, let destination, let needsReview, let plans):
-            settle(id, destination, needsReview: needsReview, with: plans)
+        case .settle(let id, let destination, let needsReview, let deadline, let plans):
+            settle(id, destination, with: plans, review: (needsReview, deadline))
         case .expedite(let id): expedite(id)
         case .hold(let id): hold(id)
         case .release(let id): release(id)

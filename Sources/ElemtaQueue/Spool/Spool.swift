@@ -22,6 +22,8 @@ public final class Spool: Sendable {
     private let inbox = Inbox<SpoolRequest>()
     private let phase = Mutex(Phase.opened)
     private let acknowledge = Mutex<(@Sendable ([Acknowledgement]) -> Void)?>(nil)
+    /// From `start` to `stop`.
+    private let dispatch = Mutex<(any DeliveryDispatch)?>(nil)
 
     private enum Phase {
         case opened
@@ -97,6 +99,7 @@ public final class Spool: Sendable {
         let (store, options, ids, shared, inbox) = (store, options, ids, shared, inbox)
         let (firstID, suspects) = (firstID, suspects)
         self.acknowledge.withLock { $0 = acknowledge }
+        self.dispatch.withLock { $0 = dispatch }
         let failure = phase.withLock { phase -> SpoolError? in
             guard case .opened = phase else { return .stopped }
             do throws(ThreadError) {
@@ -130,6 +133,7 @@ public final class Spool: Sendable {
             thread.join()
         case .stopped: return
         }
+        dispatch.withLock { $0 = nil }
         // Without it all that happens is that the next start looks at everything.
         if purpose != .looking, store.isSound { try? StopMark(queue: options.path).leave() }
         directory.withLock { $0 = nil }
@@ -190,6 +194,13 @@ public final class Spool: Sendable {
 
     // MARK: - Operations
 
+    /// How the queue is looked at now.
+    public var sight: QueueSight {
+        QueueSight(
+            now: options.clock(), obstacles: shared.obstacles.withLock { $0 },
+            dispatch: dispatch.withLock { $0 })
+    }
+
     /// The next messages in order of arrival, at most `limit` of them examined: a slice of
     /// `queue list`.
     ///
@@ -197,7 +208,7 @@ public final class Spool: Sendable {
     public func list(
         _ selection: QueueSelection = .all, after: MessageID? = nil, limit: Int = 500
     ) throws(SpoolError) -> (messages: [MessageSummary], next: MessageID?) {
-        try store.list(selection, after: after, limit: limit, now: options.clock())
+        try store.list(selection, after: after, limit: limit, sight)
     }
 
     /// A message's envelope with the state of its recipients and its attempts.
@@ -218,7 +229,7 @@ public final class Spool: Sendable {
             if case .opened = phase { true } else { false }
         }
         if isIdle {
-            job.runAlone(store, now: options.clock())
+            job.runAlone(store, sight)
         } else if !inbox.post(.operation(job)) {
             job.end(.stopped)
         }
@@ -230,7 +241,7 @@ public final class Spool: Sendable {
             if case .opened = phase { true } else { false }
         }
         var statistics = shared.statistics.withLock { $0 }
-        if isIdle { statistics = try store.countMessages(now: options.clock()) }
+        if isIdle { statistics = try store.countMessages(sight) }
         statistics.fileOctets = store.fileOctets
         return statistics
     }

@@ -267,9 +267,7 @@ extension SpoolLoop {
         _ slice: Slice, _ transaction: borrowing WriteTransaction, _ tables: SpoolStore.Tables,
         _ draft: inout Draft
     ) throws(LMDBError) {
-        for index in 0..<slice.outcomes {
-            try record(outcomes[index], transaction, tables, &draft)
-        }
+        try record(outcomes.prefix(slice.outcomes), transaction, tables, &draft)
         for index in 0..<slice.expired {
             try expire(expired[index], transaction, tables, &draft)
         }
@@ -278,7 +276,7 @@ extension SpoolLoop {
                 damaged[index].id, damaged[index].reason, transaction, tables, &draft)
         }
         if slice.hasJob {
-            try jobs[0].runSlice(store, &writer, now, plan, transaction, tables, &draft)
+            try jobs[0].runSlice(store, &writer, sight, plan, transaction, tables, &draft)
         }
     }
 
@@ -314,7 +312,7 @@ extension SpoolLoop {
         let dispatch = dispatch
         let demand = envelope.transportDemand
         return MessagePlan(
-            envelope, place: place, now: now, retention: options.failedRetention,
+            envelope, place: place, now: now, terms: options.planTerms,
             destination: { dispatch.destination(for: $0, demand: demand) })
     }
 

@@ -1,26 +1,46 @@
+import DequeModule
 import ElemtaSMTP
 import Glibc
 
 extension SpoolLoop {
-    /// Writes down what became of a delivery.
+    /// Writes down what became of deliveries. Those of one message to several destinations are
+    /// settled together: what fails at the same time is told in one report.
     func record(
-        _ taken: TakenOutcome, _ transaction: borrowing WriteTransaction,
+        _ slice: Deque<TakenOutcome>.SubSequence, _ transaction: borrowing WriteTransaction,
         _ tables: SpoolStore.Tables, _ draft: inout Draft
     ) throws(LMDBError) {
-        let id = taken.outcome.id
+        var together: [MessageID: [TakenOutcome]] = [:]
+        for taken in slice where !taken.answer.isOnlyGroup {
+            together[taken.id, default: []].append(taken)
+        }
+        for taken in slice {
+            if taken.answer.isOnlyGroup {
+                try record([taken], transaction, tables, &draft)
+            } else if let all = together.removeValue(forKey: taken.id) {
+                try record(all, transaction, tables, &draft)
+            }
+        }
+    }
+
+    /// - Parameter all: of one message, at least one.
+    private func record(
+        _ all: [TakenOutcome], _ transaction: borrowing WriteTransaction,
+        _ tables: SpoolStore.Tables, _ draft: inout Draft
+    ) throws(LMDBError) {
+        let first = all[0]
         do throws(ChangeFailure) {
-            if taken.answer.isWholeMessage, taken.outcome.isFullSuccess {
+            if first.answer.isWholeMessage, first.finding.isFullSuccess {
                 // The way nearly all mail goes: nobody needs its envelope any more.
-                try drop(id, taken.answer.place, transaction, tables, &draft)
+                try drop(first.id, first.answer.place, transaction, tables, &draft)
             } else {
-                try settle(taken, transaction, tables, &draft)
+                try settle(all, of: first.id, transaction, tables, &draft)
             }
         } catch {
             switch error {
             case .transaction(let cause): throw cause
-            case .message: draft.changes.append(.remove(id))
+            case .message: draft.changes.append(.remove(first.id))
             case .damage(let damage):
-                try putAside(id, "envelope: \(damage)", transaction, tables, &draft)
+                try putAside(first.id, "envelope: \(damage)", transaction, tables, &draft)
             }
         }
     }
@@ -36,56 +56,69 @@ extension SpoolLoop {
     }
 
     private func settle(
-        _ taken: TakenOutcome, _ transaction: borrowing WriteTransaction,
+        _ all: [TakenOutcome], of id: MessageID, _ transaction: borrowing WriteTransaction,
         _ tables: SpoolStore.Tables, _ draft: inout Draft
     ) throws(ChangeFailure) {
-        let outcome = taken.outcome
-        guard let (envelope, place) = try writer.load(outcome.id, transaction, tables) else {
-            draft.changes.append(.remove(outcome.id))
+        guard let (envelope, place) = try writer.load(id, transaction, tables) else {
+            draft.changes.append(.remove(id))
             return
         }
-        let members = taken.answer.members.indices(in: envelope)
         let now = now
         var settlement = Settlement(
             envelope, policy: options.retry, delayWarning: options.delayWarning, now: now,
             spread: Double.random(in: 0...1))
-        settlement.apply(outcome.results, to: members, at: outcome.destination)
+        for taken in all {
+            let members = taken.answer.members.indices(in: envelope)
+            let summary = settlement.apply(taken.finding, to: members, at: taken.destination)
+            announce(summary, of: id, taken.destination, &draft)
+        }
         if !settlement.reports.isEmpty {
             try report(settlement, place, transaction, tables, &draft)
         }
-        announce(settlement, outcome.destination, &draft)
         let changed = settlement.envelope
-        let dispatch = dispatch
-        let demand = changed.transportDemand
-        var groups = MessagePlan.groups(
-            of: changed, members: taken.answer.members == .allPending ? nil : members, now: now,
-            destination: { dispatch.destination(for: $0, demand: demand) })
-        if !changed.hasPendingRecipients {
-            guard changed.hasFailedRecipients, options.failedRetention > 0 else {
-                try drop(outcome.id, place, transaction, tables, &draft)
-                return
-            }
-            groups = [MessagePlan.retained(until: (now + options.failedRetention).seconds)]
+        if !changed.hasPendingRecipients,
+            !changed.hasFailedRecipients || options.failedRetention == 0
+        {
+            return try drop(id, place, transaction, tables, &draft)
         }
         try writer.replace(changed, place, transaction, tables)
-        draft.changes.append(
-            .settle(
-                outcome.id, outcome.destination, needsReview: MessagePlan.needsReview(changed),
-                groups))
+        for (index, taken) in all.enumerated() {
+            var plans = groups(of: changed, after: taken)
+            if !changed.hasPendingRecipients, index == all.count - 1 {
+                plans = [MessagePlan.retained(until: (now + options.failedRetention).seconds)]
+            }
+            draft.changes.append(
+                .settle(
+                    id, taken.destination, needsReview: MessagePlan.needsReview(changed),
+                    deadline: changed.deadline(options.planTerms), plans))
+        }
+    }
+
+    /// What is left of an answered group.
+    private func groups(of envelope: Envelope, after taken: TakenOutcome) -> [GroupPlan] {
+        let dispatch = dispatch
+        let demand = envelope.transportDemand
+        let members: [UInt32]? =
+            switch taken.answer.members {
+            case .allPending: nil
+            case .indices(let indices): indices
+            }
+        return MessagePlan.groups(
+            of: envelope, members: members, now: now,
+            destination: { dispatch.destination(for: $0, demand: demand) })
     }
 
     private func announce(
-        _ settlement: Settlement, _ destination: Destination, _ draft: inout Draft
+        _ summary: Settlement.Summary, of id: MessageID, _ destination: Destination,
+        _ draft: inout Draft
     ) {
-        guard let worst = settlement.worst else { return }
-        let id = settlement.envelope.id
-        if settlement.failed > 0 {
+        guard let worst = summary.worst else { return }
+        if summary.failed > 0 {
             draft.events.append(
-                .failed(id, destination, recipients: Int(settlement.failed), worst))
-        } else if let next = settlement.nextAttempt {
+                .failed(id, destination, recipients: Int(summary.failed), worst))
+        } else if let next = summary.nextAttempt {
             draft.events.append(
-                .deferred(
-                    id, destination, recipients: Int(settlement.deferred), worst, until: next))
+                .deferred(id, destination, recipients: Int(summary.deferred), worst, until: next))
         }
     }
 
@@ -148,12 +181,12 @@ extension SpoolLoop {
     }
 }
 
-extension DeliveryOutcome {
+extension TakenOutcome.Finding {
     /// Everybody has got it.
     var isFullSuccess: Bool {
-        switch results {
-        case .all(.delivered), .all(.relayed): true
-        case .all, .each: false
+        switch self {
+        case .results(.all(.delivered)), .results(.all(.relayed)): true
+        case .results, .waited: false
         }
     }
 }

@@ -62,6 +62,7 @@ extension SpoolLoop {
                     let decoded = try EnvelopeRecord.decode(record, id: id)
                     if decoded.place == .file { inFiles.insert(id) }
                     schedule.add(plan(decoded.envelope, decoded.place))
+                    recall(decoded.envelope)
                 } catch {
                     broken.append((id, "envelope: \(error)"))
                 }
@@ -69,6 +70,18 @@ extension SpoolLoop {
         }
         damaged.append(contentsOf: broken)
         filed = inFiles
+    }
+
+    /// Has destinations probed first that a message couldn't be brought to before.
+    private func recall(_ envelope: Envelope) {
+        for recipient in envelope.recipients {
+            guard case .pending(let attempts, _, let reason?) = recipient.state, attempts > 0,
+                reason.code == 0
+            else { continue }
+            let destination = dispatch.destination(
+                for: recipient.path, demand: envelope.transportDemand)
+            schedule.recall(envelope.id, destination, reason)
+        }
     }
 
     /// Visits every content file.

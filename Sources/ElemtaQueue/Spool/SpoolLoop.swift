@@ -99,6 +99,7 @@ final class SpoolLoop {
         recover(suspects: suspects)
         reserve.fill()
         handOut()
+        publishObstacles()
         var isOpen = true
         while isOpen {
             switch inbox.take(within: patience) {
@@ -116,11 +117,21 @@ final class SpoolLoop {
     }
 
     private func turn() {
-        expired.append(contentsOf: schedule.advance(to: now))
+        let passed = schedule.advance(to: now)
+        expired.append(contentsOf: passed.expired)
+        for (id, number) in passed.overdue {
+            guard let (destination, reason, answer) = schedule.withdraw(id, from: number)
+            else { continue }
+            outcomes.append(
+                TakenOutcome(
+                    id: id, destination: destination, finding: .waited(reason), answer: answer))
+        }
         handOut()
-        guard hasWork else { return }
-        commitBatch()
-        handOut()
+        if hasWork {
+            commitBatch()
+            handOut()
+        }
+        publishObstacles()
     }
 
     /// How long to wait for requests.
@@ -164,18 +175,31 @@ final class SpoolLoop {
 
     /// An outcome that answers an item that is out; the others are nobody's business any more.
     private func take(_ outcome: DeliveryOutcome) {
-        guard let answer = schedule.answer(outcome.id, outcome.destination) else { return }
-        if case .all(.notAttempted) = outcome.results {
+        let (id, destination) = (outcome.id, outcome.destination)
+        guard let answer = schedule.answer(id, destination) else { return }
+        switch outcome.results {
+        case .all(.notAttempted):
             // Nothing to write down: offered again a moment later.
+            let again = now + Settlement.offerAgain
+            schedule.probeNotMade(id, destination, until: again)
             let plan = GroupPlan(
-                destination: outcome.destination,
-                state: .waiting(until: now.seconds + Settlement.offerAgain),
+                destination: destination, state: .waiting(until: again.seconds),
                 members: answer.members)
-            schedule.settle(
-                outcome.id, outcome.destination, needsReview: answer.needsReview, with: [plan])
+            schedule.settle(id, destination, with: [plan])
             return
+        case .unreached(let reason):
+            let found = schedule.unreached(id, destination, because: reason, answer, now: now) {
+                options.retry.probeDelay(after: $0, spread: Double.random(in: 0...1))
+            }
+            guard case .attempt(let until) = found else { return }
+            options.events(.unreachable(destination, reason, nextProbe: until))
+        case .all, .each:
+            if schedule.reached(destination) { options.events(.reachable(destination)) }
         }
-        outcomes.append(TakenOutcome(outcome: outcome, answer: answer))
+        outcomes.append(
+            TakenOutcome(
+                id: id, destination: destination, finding: .results(outcome.results),
+                answer: answer))
     }
 
     func handOut() {
@@ -196,6 +220,18 @@ final class SpoolLoop {
         }
     }
 
+    /// Tells readers of the queue what stands in the way of whom.
+    func publishObstacles() {
+        guard let obstacles = schedule.changedObstacles() else { return }
+        shared.obstacles.withLock { $0 = obstacles }
+    }
+
+    /// As readers of the queue see it, once `publishObstacles` has said so.
+    var sight: QueueSight {
+        QueueSight(
+            now: now, obstacles: shared.obstacles.withLock { $0 }, dispatch: dispatch)
+    }
+
     /// Leaves a clean end: the notes of removed files go, the greatest id stays.
     private func finish() {
         for submission in submissions {
@@ -208,15 +244,26 @@ final class SpoolLoop {
     }
 }
 
-/// An outcome whose item was out, with what the schedule knew about the item.
+/// What became of an item that was out, with what the schedule knew about it.
 struct TakenOutcome {
-    let outcome: DeliveryOutcome
+    enum Finding {
+        case results(DeliveryOutcome.Results)
+        /// Nothing was tried, as the destination can't be reached for this reason, and the message's
+        /// deadline has come meanwhile.
+        case waited(DeliveryStatus)
+    }
+
+    let id: MessageID
+    let destination: Destination
+    let finding: Finding
     let answer: Schedule.Answer
 }
 
 /// What the spool thread tells other threads without being asked.
 final class SpoolShared: Sendable {
     let statistics = Mutex(SpoolStatistics())
+    /// What keeps mail for which destinations from being tried.
+    let obstacles = Mutex<[Destination: DestinationObstacle]>([:])
     /// Set while there is too little room to accept mail.
     let isShort = Atomic(false)
     /// Octets of pages in the spool that can be written without the file growing.

@@ -49,6 +49,12 @@ public struct SpoolOptions: Sendable {
         self.events = events
     }
 
+    var planTerms: PlanTerms {
+        PlanTerms(
+            retention: failedRetention, maximumQueueTime: retry.maximumQueueTime,
+            delayWarning: delayWarning)
+    }
+
     public static func systemClock() -> UnixTime { UnixTime(seconds: Int64(time(nil))) }
 }
 
@@ -82,6 +88,11 @@ public enum SpoolEvent: Sendable {
     case failed(MessageID, Destination, recipients: Int, DeliveryStatus)
     /// A report about `about` has been queued.
     case reported(MessageID, about: MessageID)
+    /// A destination can't be reached, or serves nobody: what is for it waits, and one message is
+    /// sent to find out then.
+    case unreachable(Destination, DeliveryStatus, nextProbe: UnixTime)
+    /// It is back, and whatever waited for it is delivered.
+    case reachable(Destination)
     /// That many submissions of one batch were refused.
     case refused(Int, SpoolError)
     /// A failed message's time to be kept is over.

@@ -8,6 +8,9 @@ protocol QueueView: Sendable {
         _ selection: QueueSelection, after: MessageID?, limit: Int
     ) throws(SpoolError) -> (messages: [MessageSummary], next: MessageID?)
 
+    /// How the queue is looked at now.
+    var sight: QueueSight { get }
+
     func show(_ id: MessageID) throws(SpoolError) -> Envelope
 
     func read(_ id: MessageID) throws(SpoolError) -> StoredMessage

@@ -55,13 +55,15 @@ final class MessageShelf: Sendable {
 }
 
 extension MessageShelf: QueueView {
+    var sight: QueueSight { QueueSight(now: SpoolOptions.systemClock()) }
+
     /// All at once: there are few.
     func list(
         _ selection: QueueSelection, after: MessageID?, limit: Int
     ) throws(SpoolError) -> (messages: [MessageSummary], next: MessageID?) {
-        let now = SpoolOptions.systemClock()
-        let selected = messages.filter { $0.envelope.matches(selection, now: now) }
-        return (selected.map { MessageSummary($0.envelope, now: now) }, nil)
+        let sight = self.sight
+        let selected = messages.filter { $0.envelope.matches(selection, sight) }
+        return (selected.map { MessageSummary($0.envelope, sight) }, nil)
     }
 
     func show(_ id: MessageID) throws(SpoolError) -> Envelope { try find(id).envelope }
@@ -85,14 +87,14 @@ extension MessageShelf: QueueView {
         _ operation: QueueOperation, on selection: QueueSelection,
         progress: @escaping @Sendable (OperationProgress) -> Void
     ) {
-        let now = SpoolOptions.systemClock()
+        let sight = self.sight
         var made = OperationProgress()
         made.isFinished = true
         contents.withLock { contents in
             made.examined = contents.messages.count
             switch operation {
             case .delete:
-                contents.messages.removeAll { $0.envelope.matches(selection, now: now) }
+                contents.messages.removeAll { $0.envelope.matches(selection, sight) }
                 contents.octetCount = contents.messages.reduce(0) { $0 + $1.octetCount }
                 made.changed = made.examined - contents.messages.count
             case .retry, .hold, .release: break

@@ -44,6 +44,15 @@ enum SpoolLog {
                 "message_failed", metadata: fields(id, destination, recipients, status))
         case .reported(let report, let about):
             log.info("message_bounced", metadata: ["id": "\(about)", "report": "\(report)"])
+        case .unreachable(let destination, let status, let nextProbe):
+            log.warning(
+                "destination_unreachable",
+                metadata: [
+                    "destination": "\(destination)", "next_probe": "\(nextProbe.rfc3339)",
+                    "text": "\(String(decoding: status.text, as: UTF8.self))",
+                ])
+        case .reachable(let destination):
+            log.notice("destination_reachable", metadata: ["destination": "\(destination)"])
         case .refused(let count, let error):
             log.error("spool_refused", metadata: ["messages": "\(count)", "error": "\(error)"])
         case .expired(let id):
