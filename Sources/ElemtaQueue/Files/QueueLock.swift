@@ -52,6 +52,12 @@ public struct QueueLock: ~Copyable, Sendable {
         self.file = file
     }
 
+    deinit {
+        // Closing isn't enough: a process that is just being started has a copy of the descriptor
+        // until its program runs, and the lock would last as long.
+        flock(file.descriptor, LOCK_UN)
+    }
+
     private static func holder(_ file: borrowing OpenFile) -> Int32? {
         guard let octets = try? file.read(32, at: 0) else { return nil }
         return Int32(String(decoding: octets.prefix { $0 != 10 }, as: UTF8.self))
