@@ -35,6 +35,7 @@ extension Connection {
         case .flushing, .lingering: return discardInput()
         case .connecting, .closed: return
         }
+        if isAwaitingHello { return helloArrived() }
         // A callback that was scheduled may come after the owner has paused.
         if case .paused = reading { return }
         readMoreIfLikely()

@@ -44,6 +44,7 @@ def bad_beginnings(hello):
         "half an alert": record(ALERT, b"\2"),
         "a heartbeat that lies about its length": record(HEARTBEAT, b"\x01\x40\x00"),
         "a message of 16 MiB": record(HANDSHAKE, b"\x01\xff\xff\xff" + bytes(16000)) * 3,
+        "a hello of 128 KiB": record(HANDSHAKE, b"\x01\x02\x00\x00") * 2,
         "an empty hello": record(HANDSHAKE, b"\x01\x00\x00\x00"),
         "a ServerHello": record(HANDSHAKE, b"\x02" + body[1:]),
         "a Finished": record(HANDSHAKE, b"\x14\x00\x00\x0c" + bytes(12)),
@@ -143,6 +144,19 @@ class Beginnings(Hostile):
         self.send(client, b"".join(record(HANDSHAKE, bytes((octet,))) for octet in body))
         self.assertRegex(self.end_of(client), rb"\A(\Z|[\x14-\x17]\x03)")
         self.assertStillServing()
+
+    def test_a_hello_that_is_to_be_huge_is_not_waited_for(self):
+        # OpenSSL would take 128 KiB for it at once, and keep them for the time a handshake has.
+        announced = b"\x01\x01\xff\x00"
+        began = time.monotonic()
+        in_pieces = b"".join(record(HANDSHAKE, bytes((octet,))) for octet in announced)
+        for octets in (record(HANDSHAKE, announced), in_pieces):
+            for implicit in (True, False):
+                with self.subTest(octets, implicit=implicit):
+                    client = self.unshaken(implicit)
+                    client.send(octets)
+                    self.assertEqual(client.until_closed(), b"")
+        self.assertLess(time.monotonic() - began, HANDSHAKE_DEADLINE / 2 * PATIENCE)
 
     def test_changed_octets_of_a_hello_harm_nobody(self):
         generator = random.Random(3207)

@@ -22,16 +22,21 @@ extension Connection {
     /// `isInputEncrypted`: TLS was spoken from the connection's first octet on, and what is in the input
     /// is the beginning of the handshake; nothing is dropped.
     ///
+    /// Memory for the session is taken once the client has said how long its ClientHello is; one of more
+    /// than ``ClientHelloHead/longestHello`` octets fails the handshake.
+    ///
     /// Throws `ENOTCONN` when the connection isn't open or its peer has ended, `EISCONN` when TLS has
-    /// begun before, and `ENOMEM`, after which the connection is closed.
+    /// begun before.
     @discardableResult
     public func startTLS(
         server context: TLSServerContext, isInputEncrypted: Bool = false
     ) throws(ReactorError) -> Int {
         try checkReadyForTLS()
-        guard let session = context.makeSession() else { throw noMemory("SSL_new") }
         let dropped = isInputEncrypted ? 0 : dropInput()
-        try startTLS(session, as: .accepting, .server(context))
+        security = TLSLayer(.server(context), isDrainOwed: unsentCount > 0)
+        reading = .on
+        stream?.enableReading()
+        if inputCount > 0 { stream?.scheduleReadCallback() }
         return dropped
     }
 
@@ -47,7 +52,9 @@ extension Connection {
             throw ReactorError("startTLS", code: EINVAL)
         }
         let dropped = dropInput()
-        try startTLS(session, as: .connecting, .client(context))
+        if case .full = reading { reading = .on }
+        security = TLSLayer(.client(context), isDrainOwed: unsentCount > 0)
+        try shakeHands(session, as: .connecting)
         return dropped
     }
 
@@ -73,12 +80,32 @@ extension Connection {
         return count
     }
 
-    private func startTLS(
-        _ session: consuming TLSSession, as role: BufferEvent.HandshakeRole,
-        _ context: TLSLayer.Context
+    /// The server's side, once enough of the ClientHello is there to judge it.
+    func helloArrived() {
+        guard let security, case .server(let context) = security.context else { return }
+        let head = withInput { input in
+            input.makeContiguous(ClientHelloHead.maximumOctets)
+            return input.withFirstSegment { ClientHelloHead.parse($0) }
+        }
+        switch head {
+        case .incomplete: return
+        case .length(let length) where length > ClientHelloHead.longestHello:
+            let reason = "the client announces a hello of \(length) octets"
+            return failed(ReactorError("TLS handshake", code: EPROTO, reason: reason))
+        case .length, .other: break
+        }
+        do throws(ReactorError) {
+            guard let session = context.makeSession() else { throw noMemory("SSL_new") }
+            security.progress = .handshake
+            try shakeHands(session, as: .accepting)
+        } catch {
+            tell(.failed(error))
+        }
+    }
+
+    private func shakeHands(
+        _ session: consuming TLSSession, as role: BufferEvent.HandshakeRole
     ) throws(ReactorError) {
-        if case .full = reading { reading = .on }
-        security = TLSLayer(context, isDrainOwed: unsentCount > 0)
         guard stream?.startTLS(session, as: role, on: base) == true else {
             throw noMemory("bufferevent_openssl_filter_new")
         }
@@ -92,7 +119,14 @@ extension Connection {
     }
 
     var isShakingHands: Bool {
-        if let security, case .handshake = security.progress { true } else { false }
+        switch security?.progress {
+        case .awaitingHello, .handshake: true
+        case .established, .ended, nil: false
+        }
+    }
+
+    var isAwaitingHello: Bool {
+        if case .awaitingHello = security?.progress { true } else { false }
     }
 
     // MARK: Events

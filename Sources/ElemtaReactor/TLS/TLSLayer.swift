@@ -1,20 +1,22 @@
 /// What a connection knows about its TLS session besides what OpenSSL does.
 final class TLSLayer {
     enum Progress {
+        /// A server that has seen too little of the ClientHello to make a session for it.
+        case awaitingHello
         case handshake
         case established
         /// close_notify is sent, or nobody is there to take it.
         case ended
     }
 
-    var progress = Progress.handshake
+    var progress: Progress
     var unencrypted = UnencryptedOutput()
     /// Something was written since ``ConnectionEvent/drained`` was last told. TLS writes of itself,
     /// and its owner doesn't want to know.
     private var isDrainOwed: Bool
 
     /// OpenSSL's callbacks use the contexts without owning them.
-    private let context: Context
+    let context: Context
 
     enum Context {
         case server(TLSServerContext)
@@ -24,6 +26,11 @@ final class TLSLayer {
     init(_ context: Context, isDrainOwed: Bool) {
         self.context = context
         self.isDrainOwed = isDrainOwed
+        progress =
+            switch context {
+            case .server: .awaitingHello
+            case .client: .handshake
+            }
     }
 
     func oweDrain() {
