@@ -30,6 +30,8 @@ public final class DeliveryService: DeliveryDispatch {
         let store: any MessageStore
         let resolver: Resolver?
         let workers: [LoopThread<WorkerMessage>]
+        /// Nil without a route to a maildir.
+        let maildirs: MaildirDelivery?
     }
 
     /// `events` is called on the threads of the workers and of the spool: it must not block.
@@ -81,13 +83,32 @@ public final class DeliveryService: DeliveryDispatch {
                 throw error
             }
         }
-        let running = Running(store: store, resolver: resolver, workers: workers)
+        let maildirs: MaildirDelivery?
+        do throws(DeliveryError) {
+            maildirs = try maildirDelivery(store)
+        } catch {
+            for worker in workers { worker.post(.stop(grace: .zero)) }
+            for worker in workers { worker.join() }
+            throw error
+        }
+        let running = Running(
+            store: store, resolver: resolver, workers: workers, maildirs: maildirs)
         let early = state.withLock { state -> [WorkItem] in
             guard case .idle(let items) = state else { return [] }
             state = .running(running)
             return items
         }
         deliver(early)
+    }
+
+    private func maildirDelivery(
+        _ store: any MessageStore
+    ) throws(DeliveryError) -> MaildirDelivery? {
+        let isWanted = settings.routes.contains {
+            if case .hop(.maildir) = $0.target { true } else { false }
+        }
+        guard isWanted else { return nil }
+        return try MaildirDelivery(store: store, ownDomain: settings.hostname, events: events)
     }
 
     private func worker(
@@ -133,7 +154,7 @@ public final class DeliveryService: DeliveryDispatch {
                 state = .idle(waiting + work)
                 return nil
             case .running(let running):
-                let outcomes = Self.distribute(work, to: running.workers)
+                let outcomes = Self.distribute(work, to: running)
                 return outcomes.isEmpty ? nil : Discarded(outcomes: outcomes, store: running.store)
             case .stopped:
                 // Answered as not attempted it would be handed out again at once, without end. The
@@ -149,13 +170,17 @@ public final class DeliveryService: DeliveryDispatch {
     /// Under the lock, so that no worker gets work after it was told to stop. A destination belongs
     /// to one worker: its connections, window and addresses need no lock.
     private static func distribute(
-        _ work: [WorkItem], to workers: [LoopThread<WorkerMessage>]
+        _ work: [WorkItem], to running: Running
     ) -> [DeliveryOutcome] {
+        let workers = running.workers
         var outcomes: [DeliveryOutcome] = []
+        var local: [WorkItem] = []
         var shares: [[WorkItem]] = Array(repeating: [], count: workers.count)
         for item in work {
             if item.destination.name == discardName {
                 outcomes.append(DeliveryOutcome(item, .all(.delivered(discardStatus))))
+            } else if item.destination.name.hasPrefix("maildir:") {
+                local.append(item)
             } else {
                 let hash = UInt(bitPattern: item.destination.name.hashValue)
                 shares[Int(hash % UInt(workers.count))].append(item)
@@ -164,6 +189,7 @@ public final class DeliveryService: DeliveryDispatch {
         for (worker, share) in zip(workers, shares) where !share.isEmpty {
             worker.post(.work(share))
         }
+        running.maildirs?.deliver(local)
         return outcomes
     }
 
@@ -195,6 +221,7 @@ public final class DeliveryService: DeliveryDispatch {
         }
         guard let running else { return }
         for worker in running.workers { worker.post(.stop(grace: grace)) }
+        running.maildirs?.stop()
         for worker in running.workers { worker.join() }
         running.resolver?.stop()
     }

@@ -59,7 +59,9 @@ struct ValueTests {
             "smtp://user@host:25", "smtp://host:25/", "smtp://::1:25", "smtp://[host]:25",
             "lmtp://host", "lmtp://host:25", "lmtp+unix://run/x", "lmtp+unix:///", "http://host",
             "maildir://mail", "maildir:///", "maildir:///mail/{user}", "maildir:///mail/{local",
-            "maildir:///mail/../{local}", "smtp://10.0.0.256:25",
+            "maildir:///mail/../{local}", "maildir:///.", "maildir:///mail/./{local}",
+            "maildir:///mail/\0/{local}", "lmtp+unix:///run/lmtp\0", "lmtp+unix:///run/",
+            "smtp://10.0.0.256:25",
         ] {
             #expect(Configuration.DeliveryMethod(text) == nil, "\(text)")
         }

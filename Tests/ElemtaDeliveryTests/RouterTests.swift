@@ -79,11 +79,29 @@ struct RouterTests {
     func transportSecurity(tls: ClientTLSPolicy, demand: TransportDemand, word: String) throws {
         for (target, name) in [
             ("mx", "mx\(word):example.com"), ("smtp://a.example", "smtp\(word):a.example:25"),
-            ("discard", "discard"),
+            ("lmtp://mail.example:24", "lmtp\(word):mail.example:24"), ("discard", "discard"),
         ] {
             let router = try router([("*", target)], tls: tls)
             #expect(try destination("a@example.com", router, demand) == name)
         }
+    }
+
+    @Test(
+        "A mailbox on this machine is the end of the way: what requires TLS needs none there",
+        arguments: [
+            ("lmtp://127.0.0.1:24", "lmtp:[127.0.0.1]:24"), ("lmtp://[::1]:24", "lmtp:[::1]:24"),
+            ("lmtp://localhost:24", "lmtp:localhost:24"),
+            ("lmtp+unix:///run/dovecot/lmtp", "lmtp+unix:/run/dovecot/lmtp"),
+            ("maildir:///var/mail/{domain}/{local}", "maildir:/var/mail/{domain}/{local}"),
+        ])
+    func localMailboxes(target: String, name: String) throws {
+        let router = try router([("*", target)])
+        for demand in [TransportDemand.none, .tls, .delivery] {
+            #expect(try destination("a@example.com", router, demand) == name)
+        }
+        let sayingSMTP = try self.router([("*", "smtp://127.0.0.1:24")])
+        #expect(
+            try destination("a@example.com", sayingSMTP, .tls) == "smtp+requiretls:[127.0.0.1]:24")
     }
 
     @Test(
@@ -110,10 +128,12 @@ struct RouterTests {
         [
             .smtp(RemoteServer(.address(IPAddress(v4: 0x7F00_0001)), port: 2_600)),
             .smtp(RemoteServer(.address(IPAddress(v6High: 0x2001_0DB8 << 32, v6Low: 1)))),
+            .lmtp(RemoteServer(.address(IPAddress(v4: 0x7F00_0001)), port: 24)),
         ]
         + [Domain("bücher.example"), Domain("mail.example.com")].compactMap { $0 }.flatMap {
             [
                 .smtp(RemoteServer(.host($0), port: 1)),
+                .lmtp(RemoteServer(.host($0), port: 24)),
                 .smtp(RemoteServer(.mailExchangers(of: $0))),
                 .smtp(RemoteServer(.mailExchangers(of: $0), port: 587)),
             ]
@@ -127,13 +147,23 @@ struct RouterTests {
                 #expect(DeliveryTerms(name: terms.name) == terms)
             }
         }
-        #expect(DeliveryTerms(name: "discard") == DeliveryTerms(hop: .discard))
+    }
+
+    @Test(
+        "So does one that there are no terms for",
+        arguments: ["discard", "lmtp+unix:/run/a:b+c/lmtp", "maildir:/mail/{domain}/x:{local}"])
+    func namesWithoutTermsLeadBack(name: String) throws {
+        let terms = try #require(DeliveryTerms(name: name))
+        #expect(terms.name == name)
+        #expect(DeliveryTerms(hop: terms.hop, tls: .required).name == name)
     }
 
     @Test(
         "What is no destination's name leads nowhere",
         arguments: [
-            "", "smtp", "smtp:", "lmtp:a:24", "smtp+tls:a:25", "smtp+:a:25", "mx+required+login:a",
+            "", "smtp", "smtp:", "lmtp+unix:a:24", "lmtp+unix+off:/a", "smtp+unix:/a", "lmtp:",
+            "maildir:mail", "maildir+off:/mail/{local}", "smtp+tls:a:25", "smtp+:a:25",
+            "mx+required+login:a",
             "mx+off+required:a", "discarded",
         ])
     func noName(name: String) {
@@ -152,7 +182,11 @@ struct RouterTests {
     }
 
     @Test(
-        "What is no route target", arguments: ["", "MX", "lmtp://a:24", "maildir:///x", "smtp:a"])
+        "What is no route target",
+        arguments: [
+            "", "MX", "lmtp://", "lmtp+unix://run/lmtp", "maildir://x", "maildir:///", "smtp:a",
+            "http://a",
+        ])
     func noTarget(text: String) {
         #expect(DeliveryRoute.Target(text) == nil)
     }

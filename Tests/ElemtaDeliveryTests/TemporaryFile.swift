@@ -47,7 +47,7 @@ struct TemporaryDirectory {
     /// With all that is in it.
     func remove() { Self.remove(path) }
 
-    private static func remove(_ path: String) {
+    static func remove(_ path: String) {
         if let directory = unsafe opendir(path) {
             while let entry = unsafe readdir(directory) {
                 // Safe because the name ends with a NUL and is read before the next readdir.

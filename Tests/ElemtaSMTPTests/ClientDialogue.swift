@@ -29,6 +29,7 @@ struct ClientDialogue {
 
     var replies: [String]
     var transactions: [ClientTransaction]
+    var mailProtocol = ClientProtocol.smtp
     var tls = ClientTLSPolicy.off
     var login: ClientLogin?
 
@@ -65,7 +66,8 @@ private struct Player: ~Copyable {
 
     init(dialogue: ClientDialogue, piece: Int, cut: Int?) {
         session = ClientSession(
-            heloName: Array("client.example.com".utf8), tls: dialogue.tls, login: dialogue.login)
+            heloName: Array("client.example.com".utf8), speaking: dialogue.mailProtocol,
+            tls: dialogue.tls, login: dialogue.login)
         replies = dialogue.replies.reversed()
         transactions = dialogue.transactions.reversed()
         self.piece = piece

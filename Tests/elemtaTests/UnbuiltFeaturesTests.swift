@@ -31,10 +31,6 @@ import Testing
         arguments: [
             ("user: elemta", "user"),
             ("listeners: [{address: \":25\", submission: true}]", "listeners[0].submission"),
-            (
-                "delivery: {routes: [{domain: \"*\", deliver: \"maildir:///var/mail/{local}\"}]}",
-                "delivery.routes[0].deliver: maildir:///var/mail/{local}"
-            ),
             ("delivery: {rate: [{domain: a.example, limit: \"1/1s\"}]}", "delivery.rate"),
             ("logging: {format: json}", "logging.format: json"),
             ("http: {listen_addr: \"127.0.0.1:8080\"}", "http.listen_addr"),

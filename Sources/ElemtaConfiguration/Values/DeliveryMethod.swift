@@ -68,7 +68,9 @@ private func authority(_ hop: Configuration.NextHop) -> String {
 }
 
 private func isAbsolutePath(_ text: String) -> Bool {
-    text.first == "/" && text != "/" && !text.split(separator: "/").contains("..")
+    let components = text.split(separator: "/")
+    return text.first == "/" && !components.isEmpty && !text.utf8.contains(0)
+        && !components.contains("..") && !components.contains(".")
 }
 
 /// A misspelt placeholder would otherwise become a directory of that name, with all mail in it.

@@ -70,6 +70,9 @@ final class HostLookup {
             }
             isImplicit = true
             findAddresses(of: [(name, 0)])
+        case .socket:
+            // Its path is all that there is to know.
+            finish(.failed(.noAddress))
         case .mailExchangers(let domain):
             guard let name = DomainNameEncoding.asciiName(of: domain) else {
                 return finish(.failed(.noSuchDomain))

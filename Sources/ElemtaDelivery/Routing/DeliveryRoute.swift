@@ -38,25 +38,42 @@ public struct DeliveryRoute: Hashable, Sendable {
         case mailExchangers
         case hop(NextHop)
 
-        /// Reads `mx`, `discard` or `smtp://host:port`. Nil for everything else.
+        /// Reads `mx`, `discard`, `smtp://host:port`, `lmtp://host:port`, `lmtp+unix:///path` or
+        /// `maildir:///path/{domain}/{local}`. Nil for everything else.
         public init?(_ text: String) {
             switch text {
             case "mx": self = .mailExchangers
             case "discard": self = .hop(.discard)
             default:
-                let scheme = "smtp://"
-                guard text.hasPrefix(scheme),
-                    let server = RemoteServer(authority: String(text.dropFirst(scheme.count)))
-                else { return nil }
-                self = .hop(.smtp(server))
+                guard let mark = text.firstRange(of: "://") else { return nil }
+                let rest = String(text[mark.upperBound...])
+                let hop: NextHop? =
+                    switch text[..<mark.lowerBound] {
+                    case "smtp": RemoteServer(authority: rest).map { .smtp($0) }
+                    case "lmtp": RemoteServer(authority: rest).map { .lmtp($0) }
+                    case "lmtp+unix": RemoteServer(socket: rest).map { .lmtp($0) }
+                    case "maildir": MaildirTemplate(rest).map { .maildir($0) }
+                    default: nil
+                    }
+                guard let hop else { return nil }
+                self = .hop(hop)
             }
         }
     }
 
     public let pattern: Pattern
     public let target: Target
-    /// Means nothing for `discard`.
+    /// Means nothing for `discard`, `maildir` and a unix-domain socket.
     public let tls: ClientTLSPolicy
+
+    /// What on this machine keeps the route's mail from being delivered now, in words; nil: nothing
+    /// that can be seen. Mail waits meanwhile.
+    public var obstacle: String? {
+        switch target {
+        case .mailExchangers: nil
+        case .hop(let hop): hop.obstacle
+        }
+    }
 
     public init(_ pattern: Pattern, _ target: Target, tls: ClientTLSPolicy = .opportunistic) {
         self.pattern = pattern

@@ -10,15 +10,26 @@ struct DeliveryTerms: Hashable {
     /// With the user name and password for the relay host.
     var logsIn = false
 
-    /// `smtp:mail.example.com:25`, `mx:example.com`, `discard`; with what differs from the default
-    /// behind the first word: `smtp+required:...`, `mx+login+off:...`.
+    /// `smtp:mail.example.com:25`, `mx:example.com`, `lmtp:[127.0.0.1]:24`, `lmtp+unix:/run/lmtp`,
+    /// `maildir:/var/mail/{domain}/{local}`, `discard`; with what differs from the default behind the
+    /// first word: `smtp+required:...`, `mx+login+off:...`.
     var name: String {
-        guard case .smtp(let server) = hop else { return "discard" }
-        let kind =
-            switch server.host {
-            case .address, .host: "smtp"
-            case .mailExchangers: "mx"
-            }
+        switch hop {
+        case .discard: "discard"
+        case .maildir(let template): "maildir:\(template.text)"
+        case .lmtp(let server): name("lmtp", server)
+        case .smtp(let server): name("smtp", server)
+        }
+    }
+
+    private func name(_ word: String, _ server: RemoteServer) -> String {
+        let kind: String
+        switch server.host {
+        case .address, .host: kind = word
+        case .mailExchangers: kind = "mx"
+        // There is nothing to agree on over a socket of this machine.
+        case .socket(let path): return "\(word)+unix:\(path)"
+        }
         let login = logsIn ? "+login" : ""
         let policy = Self.words.first { $0.policy == tls }.map { "+\($0.word)" } ?? ""
         return "\(kind)\(login)\(policy):\(server)"
@@ -39,14 +50,18 @@ extension DeliveryTerms {
         guard let colon = name.firstIndex(of: ":") else { return nil }
         let rest = String(name[name.index(after: colon)...])
         var words = name[..<colon].split(separator: "+", omittingEmptySubsequences: false)[...]
-        let server: RemoteServer? =
+        let hop: NextHop? =
             switch words.popFirst() {
-            case "smtp": RemoteServer(authority: rest)
-            case "mx": RemoteServer(relayHost: rest)
+            case "smtp": RemoteServer(authority: rest).map { .smtp($0) }
+            case "mx": RemoteServer(relayHost: rest).map { .smtp($0) }
+            case "lmtp" where words == ["unix"]: RemoteServer(socket: rest).map { .lmtp($0) }
+            case "lmtp": RemoteServer(authority: rest).map { .lmtp($0) }
+            case "maildir" where words.isEmpty: MaildirTemplate(rest).map { .maildir($0) }
             default: nil
             }
-        guard let server else { return nil }
-        self.init(hop: .smtp(server))
+        guard let hop else { return nil }
+        self.init(hop: hop)
+        if hop.server?.server.isSocket ?? true { return }
         if words.first == "login" {
             logsIn = true
             words.removeFirst()
@@ -59,14 +74,19 @@ extension DeliveryTerms {
 }
 
 extension ClientTLSPolicy {
-    /// What a message that makes this demand gets where the configuration says `self`.
+    /// What a message that makes this demand gets where the configuration says `self` for mail to
+    /// `hop`.
+    ///
+    /// REQUIRETLS is about the way (RFC 8689 4.2.1), and a mailbox on this machine is its end.
     ///
     /// `TLS-Required: No` is about what the recipient's side wants (RFC 8689 3). A route stands in
     /// for that; the way to a relay host is ours, and the relay reads the field for itself.
-    func with(_ demand: TransportDemand, toRelayHost: Bool) -> ClientTLSPolicy {
+    func with(
+        _ demand: TransportDemand, to hop: NextHop, isRelayHost: Bool
+    ) -> ClientTLSPolicy {
         switch (demand, self) {
-        case (.tls, _): .requireTLS
-        case (.delivery, .required) where !toRelayHost: .opportunistic
+        case (.tls, _): hop.isLocalMailbox ? self : .requireTLS
+        case (.delivery, .required) where !isRelayHost: .opportunistic
         case (.delivery, _), (.none, _): self
         }
     }

@@ -1,6 +1,6 @@
 public import ElemtaSMTP
 
-/// A server that takes mail by SMTP.
+/// A server that takes mail by SMTP or LMTP.
 public struct RemoteServer: Hashable, Sendable {
     /// How the server's addresses are found.
     public enum Host: Hashable, Sendable {
@@ -9,6 +9,8 @@ public struct RemoteServer: Hashable, Sendable {
         case host(Domain)
         /// By MX, as RFC 5321 5.1 says.
         case mailExchangers(of: Domain)
+        /// A unix-domain socket, by its absolute path; there is no port.
+        case socket(path: String)
     }
 
     public let host: Host
@@ -28,6 +30,16 @@ public struct RemoteServer: Hashable, Sendable {
         self.init(domain.addressLiteral.map { .address($0) } ?? .mailExchangers(of: domain))
     }
 
+    /// What is said to it never leaves this machine (for the name, RFC 6761 6.3).
+    var isLocal: Bool {
+        switch host {
+        case .address(let address): address.isLoopback
+        case .host(let domain): domain.description == "localhost"
+        case .mailExchangers: false
+        case .socket: true
+        }
+    }
+
     /// Reads `delivery.relay_host`: `host:port`, `192.0.2.1:25`, `[192.0.2.1]:25`, `[2001:db8::1]`,
     /// `[mail.example.com]:587`. Brackets and addresses need no MX look-up.
     public init?(relayHost text: String, defaultPort: UInt16 = RemoteServer.smtpPort) {
@@ -42,6 +54,14 @@ public struct RemoteServer: Hashable, Sendable {
         else { return nil }
         self.init(host, port: port ?? Self.smtpPort)
     }
+
+    /// Takes the absolute path of a unix-domain socket.
+    public init?(socket path: String) {
+        guard path.hasPrefix("/"), !path.hasSuffix("/"), !path.utf8.contains(0) else { return nil }
+        self.init(.socket(path: path), port: 0)
+    }
+
+    var isSocket: Bool { if case .socket = host { true } else { false } }
 
     private static func split(_ text: String) -> (name: Substring, port: UInt16?)? {
         let end = text.lastIndex(of: "]").map { text.index(after: $0) } ?? text.startIndex
@@ -67,13 +87,15 @@ public struct RemoteServer: Hashable, Sendable {
 }
 
 extension RemoteServer: CustomStringConvertible {
-    /// `[192.0.2.1]:25`, `mail.example.com:25`, `example.com` (its mail exchangers, port 25).
+    /// `[192.0.2.1]:25`, `mail.example.com:25`, `example.com` (its mail exchangers, port 25),
+    /// `/run/dovecot/lmtp`.
     public var description: String {
         switch host {
         case .address(let address): "[\(address)]:\(port)"
         case .host(let domain): "\(domain):\(port)"
         case .mailExchangers(let domain):
             port == Self.smtpPort ? "\(domain)" : "\(domain):\(port)"
+        case .socket(let path): path
         }
     }
 }
@@ -81,6 +103,28 @@ extension RemoteServer: CustomStringConvertible {
 /// How mail leaves.
 public enum NextHop: Hashable, Sendable {
     case smtp(RemoteServer)
+    /// RFC 2033: into mailboxes that another server keeps.
+    case lmtp(RemoteServer)
+    case maildir(MaildirTemplate)
     /// Thrown away and called delivered: for benchmarks.
     case discard
+
+    /// The server, and what is spoken with it; nil where there is none.
+    var server: (server: RemoteServer, mailProtocol: ClientProtocol)? {
+        switch self {
+        case .smtp(let server): (server, .smtp)
+        case .lmtp(let server): (server, .lmtp(isLocal: server.isLocal))
+        case .maildir, .discard: nil
+        }
+    }
+
+    /// Whether a message may come here that requires TLS, without TLS: it has arrived, and nothing
+    /// more goes over any wire.
+    var isLocalMailbox: Bool {
+        switch self {
+        case .smtp: false
+        case .lmtp(let server): server.isLocal
+        case .maildir, .discard: true
+        }
+    }
 }

@@ -17,7 +17,7 @@ struct Router: Sendable {
 
         init(_ hop: NextHop, _ tls: ClientTLSPolicy, logsIn: Bool, isRelayHost: Bool) {
             func destination(_ demand: TransportDemand) -> Destination {
-                let tls = tls.with(demand, toRelayHost: isRelayHost)
+                let tls = tls.with(demand, to: hop, isRelayHost: isRelayHost)
                 return Destination(name: DeliveryTerms(hop: hop, tls: tls, logsIn: logsIn).name)
             }
             plain = destination(.none)
@@ -74,9 +74,9 @@ struct Router: Sendable {
         switch choice(for: domain) {
         case .fixed(let destinations): return destinations[demand]
         case .mailExchangers(let tls):
+            let hop = NextHop.smtp(RemoteServer(mailDomain: domain))
             let terms = DeliveryTerms(
-                hop: .smtp(RemoteServer(mailDomain: domain)),
-                tls: tls.with(demand, toRelayHost: false))
+                hop: hop, tls: tls.with(demand, to: hop, isRelayHost: false))
             return Destination(name: terms.name)
         }
     }

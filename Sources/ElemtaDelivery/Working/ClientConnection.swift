@@ -78,7 +78,8 @@ final class ClientConnection: ConnectionDelegate {
             ? worker.clearHosts.cause(for: target.address, at: worker.now) : nil
         channel = .clear(cause: cause)
         session = ClientSession(
-            heloName: worker.heloName, tls: cause == nil ? queue.tls : .off, login: queue.login)
+            heloName: worker.heloName, speaking: queue.mailProtocol,
+            tls: cause == nil ? queue.tls : .off, login: queue.login)
     }
 
     /// A host that refuses for good may stand beside one that is only away: any that may work later

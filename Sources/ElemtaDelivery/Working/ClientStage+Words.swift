@@ -1,8 +1,24 @@
 import ElemtaSMTP
 
+extension DeliveryTarget {
+    /// What we were doing with it, for people: "the connection was lost (sending the message)".
+    func words(for stage: ClientStage) -> String {
+        if case .lmtp = mailProtocol, stage == .hello { return "waiting for its answer to LHLO" }
+        return stage.words
+    }
+}
+
+extension ClientProtocol {
+    var name: String {
+        switch self {
+        case .smtp: "SMTP"
+        case .lmtp: "LMTP"
+        }
+    }
+}
+
 extension ClientStage {
-    /// What we were doing, for people: "the connection was lost (sending the message)".
-    var words: String {
+    fileprivate var words: String {
         switch self {
         case .greeting: "waiting for its greeting"
         case .hello: "waiting for its answer to EHLO"

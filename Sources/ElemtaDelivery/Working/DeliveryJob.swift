@@ -16,15 +16,7 @@ final class DeliveryJob {
 
     /// Nil when nobody is left to deliver to.
     init?(_ item: DestinationQueue.Item, _ message: OutboundMessage, at now: MonotonicTime) {
-        let recipients = message.envelope.recipients
-        let indices: [Int] =
-            switch item.recipients {
-            case .allPending: recipients.indices.filter { recipients[$0].state.isPending }
-            case .indices(let chosen):
-                chosen.map { Int($0) }.filter {
-                    recipients.indices.contains($0) && recipients[$0].state.isPending
-                }
-            }
+        let indices = item.recipients.pending(in: message.envelope)
         guard !indices.isEmpty else { return nil }
         self.item = item
         self.message = message
@@ -52,18 +44,18 @@ final class DeliveryJob {
             content: content)
     }
 
-    /// Takes the verdicts of the current transaction; `body` hears of each recipient.
+    /// Takes the verdicts of the current transaction; `body` hears of each recipient. `accepted` says
+    /// what it means that a recipient was accepted.
     func settle(
-        _ verdicts: [RecipientVerdict], _ target: DeliveryTarget, reportsFollow: Bool,
+        _ verdicts: [RecipientVerdict], _ target: DeliveryTarget,
+        accepted: (DeliveryStatus) -> RecipientResult,
         _ body: (ForwardPath, RecipientResult) -> Void
     ) {
         for (index, verdict) in zip(current, verdicts) {
             let result: RecipientResult =
                 switch verdict {
                 case .accepted(let reply):
-                    .relayed(
-                        DeliveryStatus(reply, nextHop: target.description),
-                        reportsFollow: reportsFollow)
+                    accepted(DeliveryStatus(reply, nextHop: target.description))
                 case .deferred(let failure):
                     .deferred(FailureReason(failure, with: target).status)
                 case .failed(let failure): .failed(FailureReason(failure, with: target).status)
@@ -83,5 +75,19 @@ final class DeliveryJob {
         let results: DeliveryOutcome.Results =
             results.isEmpty ? .all(.notAttempted) : .each(results)
         return DeliveryOutcome(id: item.id, destination: destination, results: results)
+    }
+}
+
+extension RecipientSelection {
+    /// Those that are still to be delivered to, as indices into the envelope's recipients.
+    func pending(in envelope: Envelope) -> [Int] {
+        let recipients = envelope.recipients
+        return switch self {
+        case .allPending: recipients.indices.filter { recipients[$0].state.isPending }
+        case .indices(let chosen):
+            chosen.map { Int($0) }.filter {
+                recipients.indices.contains($0) && recipients[$0].state.isPending
+            }
+        }
     }
 }

@@ -67,16 +67,18 @@ struct FailureReason {
         case .protocolError(let error, let stage):
             self.init(
                 EnhancedStatus(.persistentTransientFailure, 5, 0),
-                "\(nextHop) does not speak SMTP: it sent \(error.words) (\(stage.words))",
+                "\(nextHop) does not speak \(target.mailProtocol.name): it sent \(error.words) "
+                    + "(\(target.words(for: stage)))",
                 nextHop: nextHop)
         case .timedOut(let stage):
             self.init(
                 EnhancedStatus(.persistentTransientFailure, 4, 2),
-                "\(nextHop) took too long (\(stage.words))", nextHop: nextHop)
+                "\(nextHop) took too long (\(target.words(for: stage)))", nextHop: nextHop)
         case .connectionLost(let stage):
             self.init(
                 EnhancedStatus(.persistentTransientFailure, 4, 2),
-                "The connection to \(nextHop) was lost (\(stage.words))", nextHop: nextHop)
+                "The connection to \(nextHop) was lost (\(target.words(for: stage)))",
+                nextHop: nextHop)
         case .abandoned(let reason):
             self.init(
                 EnhancedStatus(.persistentTransientFailure, 3, 0),

@@ -95,10 +95,12 @@ final class DeliveryWorker {
 
     private func queue(for destination: Destination) -> DestinationQueue? {
         if let queue = queues[destination] { return queue }
-        guard let terms = DeliveryTerms(name: destination.name), case .smtp(let server) = terms.hop
+        guard let terms = DeliveryTerms(name: destination.name),
+            let (server, mailProtocol) = terms.hop.server
         else { return nil }
         let queue = DestinationQueue(
-            destination, server, tls: terms.tls, login: terms.logsIn ? settings.relayLogin : nil,
+            destination, server, speaking: mailProtocol, tls: terms.tls,
+            login: terms.logsIn ? settings.relayLogin : nil,
             maximumWindow: settings.maximumConnectionsPerDestination)
         queues[destination] = queue
         return queue
@@ -243,13 +245,10 @@ final class DeliveryWorker {
                 id: item.id, destination: queue.destination, results: .all(.notAttempted)))
     }
 
-    /// Our own trouble: the message waits (4.3.0), lest it be tried again without a pause.
     private func unreadable(
         _ item: DestinationQueue.Item, of queue: DestinationQueue, _ error: SpoolError
     ) {
-        let reason = FailureReason(
-            EnhancedStatus(.persistentTransientFailure, 3, 0), "The message can't be read: \(error)"
-        )
+        let reason = FailureReason(unreadable: error)
         answer(
             DeliveryOutcome(
                 id: item.id, destination: queue.destination, results: .all(reason.result)))
@@ -273,8 +272,17 @@ final class DeliveryWorker {
         if result.verdicts.contains(where: { if case .accepted = $0 { true } else { false } }) {
             connection.queue.wentWell()
         }
-        job.settle(result.verdicts, connection.target, reportsFollow: reportsFollow) {
-            tell(job, of: $0, $1, result.mayBeDuplicated, over: connection)
+        let mailProtocol = connection.queue.mailProtocol
+        job.settle(
+            result.verdicts, connection.target,
+            accepted: {
+                mailProtocol == .smtp
+                    ? .relayed($0, reportsFollow: reportsFollow) : .delivered($0)
+            }
+        ) { recipient, recipientResult in
+            // Who has had a reply of his own, as by LMTP, has no twin.
+            let mayBeDuplicated = result.mayBeDuplicated && recipientResult.status?.code == 0
+            tell(job, of: recipient, recipientResult, mayBeDuplicated, over: connection)
         }
     }
 

@@ -7,10 +7,13 @@ import ElemtaSMTP
 struct DeliveryTarget: Hashable {
     let host: String
     let address: SocketAddress
+    /// What is spoken with it.
+    var mailProtocol = ClientProtocol.smtp
 
-    /// `mx1.example.com [192.0.2.1]`, `[192.0.2.1]` where no name is known; with the port, behind a
-    /// colon, where it isn't that of SMTP.
+    /// `mx1.example.com [192.0.2.1]`, `[192.0.2.1]` where no name is known, `/run/dovecot/lmtp`; with
+    /// the port, behind a colon, where it isn't that of SMTP.
     var description: String {
+        if address.host == nil { return host }
         let name = host.hasPrefix("[") ? "" : "\(host) "
         let port = address.port == RemoteServer.smtpPort ? "" : ":\(address.port)"
         let literal =
@@ -52,6 +55,7 @@ final class DestinationQueue {
 
     let destination: Destination
     let server: RemoteServer
+    let mailProtocol: ClientProtocol
     let tls: ClientTLSPolicy
     let login: ClientLogin?
     let maximumWindow: Int
@@ -73,19 +77,24 @@ final class DestinationQueue {
     private var avoided: [SocketAddress: MonotonicTime] = [:]
 
     init(
-        _ destination: Destination, _ server: RemoteServer, tls: ClientTLSPolicy,
-        login: ClientLogin?, maximumWindow: Int
+        _ destination: Destination, _ server: RemoteServer, speaking mailProtocol: ClientProtocol,
+        tls: ClientTLSPolicy, login: ClientLogin?, maximumWindow: Int
     ) {
         self.destination = destination
         self.server = server
-        self.tls = tls
+        self.mailProtocol = mailProtocol
+        self.tls = server.isSocket ? .off : tls
         self.login = login
         self.maximumWindow = max(1, maximumWindow)
         // A password that is refused isn't tried five times at once: some lock a user out for that.
         window = login == nil ? min(Self.initialWindow, self.maximumWindow) : 1
-        if case .address(let address) = server.host {
+        switch server.host {
+        case .address(let address):
             let host = MailHost(name: "[\(address)]", preference: 0, addresses: [address])
             hosts = .known([host], until: MonotonicTime(nanoseconds: .max))
+        case .socket:
+            hosts = .known([], until: MonotonicTime(nanoseconds: .max))
+        case .host, .mailExchangers: break
         }
     }
 
@@ -115,7 +124,7 @@ final class DestinationQueue {
     /// the domain itself is known to be one; names from the configuration need no proof.
     func identity(ofVerified host: String) -> PeerIdentity {
         switch server.host {
-        case .address, .host: .authenticated
+        case .address, .host, .socket: .authenticated
         case .mailExchangers(let domain):
             DomainNameEncoding.asciiName(of: domain)?.lowercased() == host.lowercased()
                 ? .authenticated : .verified
@@ -133,13 +142,20 @@ final class DestinationQueue {
     /// The addresses to try, in the order of RFC 5321 5.1: by preference, equals in any order; those
     /// that failed a moment ago behind the others.
     func targets(of hosts: [MailHost], at now: MonotonicTime) -> [DeliveryTarget] {
+        if case .socket(let path) = server.host {
+            return [
+                DeliveryTarget(
+                    host: path, address: SocketAddress(unixPath: path), mailProtocol: mailProtocol)
+            ]
+        }
         avoided = avoided.filter { $0.value > now }
         var targets: [DeliveryTarget] = []
         for host in hosts.shuffled().sorted(by: { $0.preference < $1.preference }) {
             for address in host.addresses {
                 targets.append(
                     DeliveryTarget(
-                        host: host.name, address: SocketAddress(address, port: server.port)))
+                        host: host.name, address: SocketAddress(address, port: server.port),
+                        mailProtocol: mailProtocol))
             }
         }
         let fresh = targets.filter { avoided[$0.address] == nil }

@@ -1,13 +1,18 @@
-import Glibc
+package import Glibc
 
 /// A file operation that failed, with its `errno`.
-struct FileError: Error, Equatable, Sendable, CustomStringConvertible {
+package struct FileError: Error, Equatable, Sendable, CustomStringConvertible {
     let operation: String
-    let code: Int32
+    package let code: Int32
+
+    package init(operation: String, code: Int32) {
+        self.operation = operation
+        self.code = code
+    }
 
     var isFull: Bool { code == ENOSPC || code == EDQUOT || code == EFBIG }
 
-    var description: String { "\(operation): \(Self.text(code)) (\(code))" }
+    package var description: String { "\(operation): \(Self.text(code)) (\(code))" }
 
     var spoolError: SpoolError { isFull ? .full : .storage(description) }
 
@@ -25,11 +30,13 @@ struct FileError: Error, Equatable, Sendable, CustomStringConvertible {
 
 /// An open file descriptor, closed when it goes out of scope. Every call blocks and is tried
 /// again after EINTR.
-struct OpenFile: ~Copyable {
+package struct OpenFile: ~Copyable {
     let descriptor: Int32
     let path: String
 
-    init(_ path: String, _ flags: Int32, mode: mode_t = 0o600) throws(FileError) {
+    package init(
+        _ path: String, _ flags: Int32, mode: mode_t = 0o600
+    ) throws(FileError) {
         var result: Int32
         repeat {
             result = unsafe open(path, flags | O_CLOEXEC, mode)
@@ -43,7 +50,7 @@ struct OpenFile: ~Copyable {
     deinit { close(descriptor) }
 
     /// Writes all of `octets` at the file's position.
-    func write(_ octets: Span<UInt8>) throws(FileError) {
+    package func write(_ octets: Span<UInt8>) throws(FileError) {
         // Safe because write only reads the buffer, and only during the call.
         let code: Int32 = unsafe octets.withUnsafeBytes { octets in
             var done = 0
@@ -62,7 +69,7 @@ struct OpenFile: ~Copyable {
     }
 
     /// Reads up to `count` octets from `offset`; fewer at the end of the file only.
-    func read(_ count: Int, at offset: Int) throws(FileError) -> [UInt8] {
+    package func read(_ count: Int, at offset: Int) throws(FileError) -> [UInt8] {
         var code: Int32 = 0
         let octets = unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
             while filled < count {
@@ -96,7 +103,7 @@ struct OpenFile: ~Copyable {
 
     /// Makes the file's octets survive a power loss. Never call it again after it failed: the
     /// kernel has forgotten what it could not write.
-    func sync() throws(FileError) {
+    package func sync() throws(FileError) {
         guard fsync(descriptor) == 0 else {
             throw FileError(operation: "fsync \(path)", code: errno)
         }
@@ -116,30 +123,30 @@ struct OpenFile: ~Copyable {
 }
 
 /// Operations on names.
-enum FileSystem {
+package enum FileSystem {
     /// Makes a directory (0700) unless it is there.
     ///
     /// - Returns: whether it was made now.
     @discardableResult
-    static func makeDirectory(_ path: String) throws(FileError) -> Bool {
+    package static func makeDirectory(_ path: String) throws(FileError) -> Bool {
         guard unsafe mkdir(path, 0o700) != 0 else { return true }
         guard errno == EEXIST else { throw FileError(operation: "mkdir \(path)", code: errno) }
         return false
     }
 
     /// Makes the names in a directory survive a power loss.
-    static func syncDirectory(_ path: String) throws(FileError) {
+    package static func syncDirectory(_ path: String) throws(FileError) {
         let directory = try OpenFile(path, O_RDONLY | O_DIRECTORY)
         try directory.sync()
     }
 
     /// Removes a file; one that is not there is fine.
-    static func remove(_ path: String) throws(FileError) {
+    package static func remove(_ path: String) throws(FileError) {
         guard unsafe unlink(path) != 0 else { return }
         guard errno == ENOENT else { throw FileError(operation: "unlink \(path)", code: errno) }
     }
 
-    static func move(_ path: String, to target: String) throws(FileError) {
+    package static func move(_ path: String, to target: String) throws(FileError) {
         guard unsafe rename(path, target) == 0 else {
             throw FileError(operation: "rename \(path)", code: errno)
         }
@@ -157,7 +164,7 @@ enum FileSystem {
     static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }
 
     /// The names in a directory, without . and ..; none when there is no such directory.
-    static func names(in path: String) throws(FileError) -> [String] {
+    package static func names(in path: String) throws(FileError) -> [String] {
         guard let directory = unsafe opendir(path) else {
             if errno == ENOENT { return [] }
             throw FileError(operation: "read \(path)", code: errno)

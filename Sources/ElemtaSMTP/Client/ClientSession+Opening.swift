@@ -13,8 +13,8 @@ extension ClientSession {
 
     private mutating func sayHello(isExtended: Bool) -> ClientAction {
         phase = .hello(isExtended: isExtended)
-        return .send(
-            Array((isExtended ? "EHLO " : "HELO ").utf8) + heloName + Array("\r\n".utf8))
+        let verb = isExtended ? mailProtocol.hello : "HELO"
+        return .send(Array("\(verb) ".utf8) + heloName + Array("\r\n".utf8))
     }
 
     /// RFC 5321 3.2: a client falls back to HELO when the server doesn't know EHLO; some say so by
@@ -22,9 +22,19 @@ extension ClientSession {
     mutating func receiveHello(_ reply: RemoteReply, isExtended: Bool) -> ClientAction {
         if reply.isPositive {
             if isExtended { extensions = ServerExtensions(of: reply) }
+            // Reports about what is in a mailbox are the client's; nobody else is asked for them.
+            if mailProtocol != .smtp { extensions.dsn = false }
             return secure()
         }
-        if isExtended, reply.isPermanent { return sayHello(isExtended: false) }
+        switch mailProtocol {
+        case .smtp:
+            if isExtended, reply.isPermanent { return sayHello(isExtended: false) }
+        case .lmtp:
+            // Who doesn't know LHLO speaks something else: no word about the mail.
+            if 500...504 ~= reply.code {
+                return .close(.protocolError(.outOfSequence(reply.code), .hello))
+            }
+        }
         return .close(
             reply.code >= 400
                 ? .reply(reply, .hello) : .protocolError(.outOfSequence(reply.code), .hello))

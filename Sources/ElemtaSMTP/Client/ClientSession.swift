@@ -16,7 +16,8 @@ public enum ClientAction: Sendable {
     case close(ClientFailure?)
 }
 
-/// The client's side of one SMTP connection (RFC 5321), without sockets and without a clock.
+/// The client's side of one SMTP (RFC 5321) or LMTP (RFC 2033) connection, without sockets and
+/// without a clock.
 ///
 /// The driver feeds it what arrives (`next(in:)`), performs the action that comes back, and tells it
 /// what it can't see: that content is on the wire (`contentSent()`), what became of a handshake
@@ -50,6 +51,7 @@ public struct ClientSession: ~Copyable {
     var phase = Phase.greeting
     var parser = ReplyParser()
     let heloName: [UInt8]
+    let mailProtocol: ClientProtocol
     let policy: ClientTLSPolicy
     let login: ClientLogin?
     var channel = ClientChannel.clear
@@ -63,10 +65,14 @@ public struct ClientSession: ~Copyable {
     /// starts anew when this has changed.
     public private(set) var replyCount = 0
 
-    /// `heloName` is the argument of EHLO: a domain or an address literal (RFC 5321 4.1.1.1). With a
+    /// `heloName` is the argument of EHLO or LHLO: a domain or an address literal (RFC 5321 4.1.1.1). With a
     /// `login` nothing is sent to a server that doesn't take it.
-    public init(heloName: [UInt8], tls policy: ClientTLSPolicy = .off, login: ClientLogin? = nil) {
+    public init(
+        heloName: [UInt8], speaking mailProtocol: ClientProtocol = .smtp,
+        tls policy: ClientTLSPolicy = .off, login: ClientLogin? = nil
+    ) {
         self.heloName = heloName
+        self.mailProtocol = mailProtocol
         self.policy = policy
         self.login = login
     }
@@ -123,7 +129,8 @@ public struct ClientSession: ~Copyable {
             return .close(nil)
         }
         var envelope = EnvelopeExchange(
-            transaction, extensions: extensions, channel: channel, reset: needsReset)
+            transaction, speaking: mailProtocol, extensions: extensions, channel: channel,
+            reset: needsReset)
         guard let octets = envelope.nextCommands() else {
             phase = .ready(needsReset: needsReset)
             return .ended(envelope.result())
@@ -195,13 +202,10 @@ public struct ClientSession: ~Copyable {
         case .envelope(let envelope):
             return receive(reply, envelope: envelope)
         case .content(var envelope):
-            // An answer to what isn't complete can only be a refusal, and leaves no way back.
-            envelope.settle(
-                reply.code >= 400
-                    ? .reply(reply, .content) : .protocolError(.unexpected, .content))
+            envelope.receiveDuringContent(reply)
             return .ended(envelope.result())
-        case .endOfData(var envelope):
-            return receiveEndOfData(reply, &envelope)
+        case .endOfData(let envelope):
+            return receiveEndOfData(reply, envelope)
         case .loneDot(let envelope):
             if !reply.closesConnection { phase = .ready(needsReset: true) }
             return .ended(envelope.result())
@@ -235,20 +239,16 @@ public struct ClientSession: ~Copyable {
     }
 
     private mutating func receiveEndOfData(
-        _ reply: RemoteReply, _ envelope: inout EnvelopeExchange
+        _ reply: RemoteReply, _ envelope: consuming EnvelopeExchange
     ) -> ClientAction {
-        switch reply.code {
-        case 200...299:
-            envelope.accept(reply)
-            phase = .ready(needsReset: false)
-        case 400...599:
-            envelope.settle(.reply(reply, .endOfData))
-            // RFC 3030 2: after a failed BDAT the transaction stands until RSET.
-            if !reply.closesConnection { phase = .ready(needsReset: true) }
-        default:
-            envelope.settle(.protocolError(.outOfSequence(reply.code), .endOfData))
+        switch envelope.receiveEndOfData(reply) {
+        case .wait:
+            phase = .endOfData(envelope)
+            return .none
+        case .end(let canContinue, let needsReset):
+            if canContinue { phase = .ready(needsReset: needsReset) }
+            return .ended(envelope.result())
         }
-        return .ended(envelope.result())
     }
 
     /// Ends everything: what is undecided is deferred because of `failure`.

@@ -9,7 +9,15 @@ struct EnvelopeExchange: ~Copyable {
         case end(canContinue: Bool, needsReset: Bool)
     }
 
+    /// What a reply to the content leads to.
+    enum ContentOutcome {
+        /// Other recipients' replies are owed.
+        case wait
+        case end(canContinue: Bool, needsReset: Bool)
+    }
+
     private let composer: CommandComposer
+    private let answersEachRecipient: Bool
     private let transfer: ContentTransfer
     /// All commands up to the content, in order; DATA is among them unless BDAT is used.
     private let commands: [ClientCommand]
@@ -25,10 +33,12 @@ struct EnvelopeExchange: ~Copyable {
 
     /// Decides how the message goes, and whether it can (`isSendable`).
     init(
-        _ transaction: ClientTransaction, extensions: ServerExtensions, channel: ClientChannel,
-        reset: Bool
+        _ transaction: ClientTransaction, speaking mailProtocol: ClientProtocol,
+        extensions: ServerExtensions, channel: ClientChannel, reset: Bool
     ) {
-        let plan = TransmissionPlan(for: transaction, extensions: extensions, channel: channel)
+        let plan = TransmissionPlan(
+            for: transaction, speaking: mailProtocol, extensions: extensions, channel: channel)
+        answersEachRecipient = mailProtocol.answersEachRecipient
         composer = CommandComposer(
             transaction: transaction, extensions: extensions, body: plan.body,
             smtputf8: plan.smtputf8, requireTLS: plan.requireTLS)
@@ -116,7 +126,10 @@ struct EnvelopeExchange: ~Copyable {
     private mutating func receiveData(_ reply: RemoteReply) -> Outcome {
         switch reply.code {
         case 354:
-            return acceptedCount > 0 ? .sendContent(transfer) : .sendLoneDot
+            if acceptedCount > 0 { return .sendContent(transfer) }
+            // RFC 2033 4.2 forbids this reply, and nobody knows how many would answer the dot.
+            return answersEachRecipient
+                ? .end(canContinue: false, needsReset: false) : .sendLoneDot
         case 400...599:
             settle(.reply(reply, .data))
             return .end(canContinue: true, needsReset: true)
@@ -153,8 +166,51 @@ struct EnvelopeExchange: ~Copyable {
         for index in verdicts.indices where verdicts[index] == nil { verdicts[index] = verdict }
     }
 
+    /// An answer to what isn't complete can only be a refusal, and leaves no way back.
+    mutating func receiveDuringContent(_ reply: RemoteReply) {
+        // Of several recipients each is owed a reply of his own, and this one may be about any.
+        let isAboutAll = !answersEachRecipient || acceptedCount == 1 || reply.closesConnection
+        settle(
+            reply.code >= 400 && isAboutAll
+                ? .reply(reply, .content) : .protocolError(.unexpected, .content))
+    }
+
+    mutating func receiveEndOfData(_ reply: RemoteReply) -> ContentOutcome {
+        switch reply.code {
+        case 200...299:
+            if answersEachRecipient {
+                settleNext(.accepted(reply))
+            } else {
+                accept(reply)
+            }
+        case 400...599:
+            let failure = ClientFailure.reply(reply, .endOfData)
+            if answersEachRecipient, !reply.closesConnection {
+                settleNext(failure.isPermanent ? .failed(failure) : .deferred(failure))
+            } else {
+                settle(failure)
+            }
+        default:
+            settle(.protocolError(.outOfSequence(reply.code), .endOfData))
+            return .end(canContinue: false, needsReset: false)
+        }
+        if verdicts.contains(nil) { return .wait }
+        // RFC 3030 2: after a failed BDAT the transaction stands until RSET.
+        let needsReset = reply.code >= 400 || answersEachRecipient && !isTakenForAll
+        return .end(canContinue: !reply.closesConnection, needsReset: needsReset)
+    }
+
+    private var isTakenForAll: Bool {
+        verdicts.allSatisfy { if case .accepted = $0 { true } else { false } }
+    }
+
+    /// RFC 2033 4.2: the replies come in the order of those RCPT commands that were accepted.
+    private mutating func settleNext(_ verdict: RecipientVerdict) {
+        if let next = verdicts.firstIndex(of: nil) { verdicts[next] = verdict }
+    }
+
     /// Everybody who was accepted is delivered.
-    mutating func accept(_ reply: RemoteReply) {
+    private mutating func accept(_ reply: RemoteReply) {
         for index in verdicts.indices where verdicts[index] == nil {
             verdicts[index] =
                 isAccepted[index]

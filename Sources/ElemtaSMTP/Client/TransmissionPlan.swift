@@ -14,7 +14,8 @@ struct TransmissionPlan {
     static let chunkingThreshold: UInt64 = 65_536
 
     init(
-        for transaction: ClientTransaction, extensions: ServerExtensions, channel: ClientChannel
+        for transaction: ClientTransaction, speaking mailProtocol: ClientProtocol,
+        extensions: ServerExtensions, channel: ClientChannel
     ) {
         let content = transaction.content
         let asksForTLS = transaction.parameters.requireTLS
@@ -32,7 +33,9 @@ struct TransmissionPlan {
         let common: ClientFailure.Obstacle? =
             if case .octets(let limit) = extensions.size, limit < content.octetCount {
                 .tooLarge(limit: limit)
-            } else if asksForTLS, !requireTLS, transaction.reversePath != .null {
+            } else if asksForTLS, !requireTLS, !mailProtocol.needsNoTLS,
+                transaction.reversePath != .null
+            {
                 // RFC 8689 5: a report isn't lost for want of REQUIRETLS.
                 .needsRequireTLS
             } else if internationalized, !extensions.smtputf8 {

@@ -22,7 +22,7 @@ struct CheckCommand: ParsableCommand {
         for listener in configuration.listeners { print("listen         \(listener.address)") }
         let areRight = [
             checkCertificates(configuration.tls), checkLogins(configuration.auth),
-            checkRelayLogin(configuration),
+            checkDelivery(configuration),
         ]
         print("queue          \(configuration.queueDir)")
         let domains = configuration.localDomains.map(\.description).joined(separator: ", ")
@@ -86,11 +86,17 @@ struct CheckCommand: ParsableCommand {
         return true
     }
 
-    /// Reads the relay host's password as the server does; false when there is none to be had.
-    private func checkRelayLogin(_ configuration: Configuration) -> Bool {
+    /// Reads the relay host's password as the server does; false when there is none to be had. A
+    /// maildir or socket that isn't there may be in time: mail waits for it.
+    private func checkDelivery(_ configuration: Configuration) -> Bool {
         guard !configuration.devMode else { return true }
         do throws(RelayLoginError) {
-            _ = try DeliverySettings(configuration)
+            let settings = try DeliverySettings(configuration)
+            for (index, route) in settings.routes.enumerated() {
+                if let obstacle = route.obstacle {
+                    complain("warning: delivery.routes[\(index)].deliver: \(obstacle)")
+                }
+            }
             return true
         } catch {
             complain("\(error)")

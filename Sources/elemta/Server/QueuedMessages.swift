@@ -27,8 +27,11 @@ final class QueuedMessages: AcceptedMessages {
         spool = try Spool.open(
             SpoolOptions(configuration) { SpoolLog.write($0, to: log) })
         files = try FilesPool()
-        delivery = DeliveryService(try DeliverySettings(configuration)) { event in
-            DeliveryLog.write(event, to: log)
+        let settings = try DeliverySettings(configuration)
+        delivery = DeliveryService(settings) { event in DeliveryLog.write(event, to: log) }
+        for route in settings.routes {
+            guard let obstacle = route.obstacle else { continue }
+            log.warning("route_obstructed", metadata: ["problem": "\(obstacle)"])
         }
     }
 

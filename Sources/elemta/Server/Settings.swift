@@ -91,7 +91,7 @@ extension ClientLogin {
 }
 
 extension DeliveryRoute {
-    /// Nil for a method that isn't built.
+    /// Nil for what the configuration doesn't let pass: a path that can be none.
     init?(_ route: Configuration.Delivery.Route) {
         let pattern: Pattern =
             switch route.domain {
@@ -104,7 +104,13 @@ extension DeliveryRoute {
         case .smtp(let hop): self.init(pattern, .hop(.smtp(RemoteServer(hop))), tls: tls)
         case .mx: self.init(pattern, .mailExchangers, tls: tls)
         case .discard: self.init(pattern, .hop(.discard))
-        case .lmtp, .lmtpSocket, .maildir: return nil
+        case .lmtp(let hop): self.init(pattern, .hop(.lmtp(RemoteServer(hop))), tls: tls)
+        case .lmtpSocket(let path):
+            guard let server = RemoteServer(socket: path) else { return nil }
+            self.init(pattern, .hop(.lmtp(server)))
+        case .maildir(let template):
+            guard let template = MaildirTemplate(template) else { return nil }
+            self.init(pattern, .hop(.maildir(template)))
         }
     }
 }

@@ -29,18 +29,10 @@ enum UnbuiltFeatures {
 
     private static func deliveryKeys(_ configuration: Configuration) -> [String] {
         let delivery = configuration.delivery
-        var keys = selected([
+        return selected([
             ("delivery.rate", !delivery.rate.isEmpty),
             ("recipients", !configuration.recipients.isEmpty),
         ])
-        for (index, route) in delivery.routes.enumerated() {
-            switch route.deliver {
-            case .smtp, .mx, .discard: break
-            case .lmtp, .lmtpSocket, .maildir:
-                keys.append("delivery.routes[\(index)].deliver: \(route.deliver)")
-            }
-        }
-        return keys
     }
 
     private static func operationKeys(_ configuration: Configuration) -> [String] {

@@ -1,0 +1,143 @@
+import ElemtaQueue
+import ElemtaReactor
+import ElemtaSMTP
+import ElemtaThreads
+
+/// Delivers into maildirs, on a few threads of its own: a slow disk holds no connection up.
+final class MaildirDelivery: Sendable {
+    /// The kernel gathers what they sync at the same time; more of them only make a disk seek more.
+    private static let threadCount = 4
+
+    private let side: ThreadSide
+    private let threads: [NamedThread]
+
+    /// Starts the threads. `ownDomain` is where `<Postmaster>` without a domain is.
+    init(
+        store: any MessageStore, ownDomain: Domain,
+        events: @escaping @Sendable (DeliveryEvent) -> Void
+    ) throws(DeliveryError) {
+        let side = ThreadSide(store: store, ownDomain: ownDomain, events: events)
+        var threads: [NamedThread] = []
+        do throws(ThreadError) {
+            for number in 0..<Self.threadCount {
+                threads.append(try NamedThread("elemta-md-\(number)") { side.run() })
+            }
+        } catch {
+            side.stop()
+            for thread in threads { thread.join() }
+            throw .thread(error)
+        }
+        self.side = side
+        self.threads = threads
+    }
+
+    func deliver(_ items: [WorkItem]) { side.take(items) }
+
+    /// Ends after the message that each thread is at; the others are answered as not attempted.
+    func stop() {
+        side.stop()
+        for thread in threads { thread.join() }
+    }
+
+    private final class ThreadSide: Sendable {
+        private let inbox = Inbox<WorkItem>()
+        private let isStopping = Locked(false)
+        private let store: any MessageStore
+        private let ownDomain: Domain
+        private let events: @Sendable (DeliveryEvent) -> Void
+        private let writer: MaildirWriter
+
+        init(
+            store: any MessageStore, ownDomain: Domain,
+            events: @escaping @Sendable (DeliveryEvent) -> Void
+        ) {
+            self.store = store
+            self.ownDomain = ownDomain
+            self.events = events
+            writer = MaildirWriter(hostname: "\(ownDomain)")
+        }
+
+        func take(_ items: [WorkItem]) {
+            for item in items where !inbox.post(item) {
+                store.record([DeliveryOutcome(item, .all(.notAttempted))])
+            }
+        }
+
+        func stop() {
+            isStopping.withLock { $0 = true }
+            inbox.close()
+        }
+
+        func run() {
+            while let item = inbox.takeOne() { store.record([outcome(of: item)]) }
+        }
+
+        private func outcome(of item: WorkItem) -> DeliveryOutcome {
+            guard !isStopping.withLock({ $0 }),
+                case .maildir(let template)? = DeliveryTerms(name: item.destination.name)?.hop
+            else { return DeliveryOutcome(item, .all(.notAttempted)) }
+            let message: OutboundMessage
+            do throws(SpoolError) {
+                message = try store.fetch(item.id)
+            } catch .unknownMessage, .stopped {
+                return DeliveryOutcome(item, .all(.notAttempted))
+            } catch {
+                let reason = FailureReason(unreadable: error)
+                tell(of: nil, reason.result, item, since: .now)
+                return DeliveryOutcome(item, .all(reason.result))
+            }
+            return DeliveryOutcome(item, .each(results(of: item, message, template)))
+        }
+
+        private func results(
+            of item: WorkItem, _ message: OutboundMessage, _ template: MaildirTemplate
+        ) -> [(recipient: UInt32, result: RecipientResult)] {
+            item.recipients.pending(in: message.envelope).map { index in
+                let recipient = message.envelope.recipients[index].path
+                let began = MonotonicTime.now
+                let result = deliver(message, to: recipient, template)
+                tell(of: recipient, result, item, since: began)
+                return (UInt32(index), result)
+            }
+        }
+
+        private func deliver(
+            _ message: OutboundMessage, to recipient: ForwardPath, _ template: MaildirTemplate
+        ) -> RecipientResult {
+            let mailbox =
+                recipient.mailbox ?? Mailbox(localPart: "postmaster".utf8, domain: ownDomain)
+            guard let mailbox, let components = template.components(for: mailbox) else {
+                return FailureReason(
+                    EnhancedStatus(.permanentFailure, 1, 1), "No mailbox can have this name"
+                ).result
+            }
+            do throws(FileError) {
+                try writer.deliver(
+                    message, to: mailbox, components: components, below: template.root)
+                return .delivered(
+                    DeliveryStatus(
+                        enhancedStatus: EnhancedStatus(.success, 0, 0),
+                        text: Array("Delivered to the mailbox".utf8)))
+            } catch {
+                return FailureReason(error).result
+            }
+        }
+
+        private func tell(
+            of recipient: ForwardPath?, _ result: RecipientResult, _ item: WorkItem,
+            since began: MonotonicTime
+        ) {
+            let outcome: DeliveryEvent.Outcome =
+                switch result {
+                case .delivered, .relayed: .delivered
+                case .failed: .failed
+                case .deferred, .notAttempted: .deferred
+                }
+            events(
+                DeliveryEvent(
+                    id: item.id, recipient: recipient, destination: item.destination, host: nil,
+                    address: nil, channel: nil, outcome: outcome,
+                    status: result.status ?? DeliveryStatus(), duration: .now - began))
+        }
+    }
+}
