@@ -3,7 +3,7 @@ public import ElemtaSMTP
 /// The reverse-paths that a user may send from, as `allowed_senders` lists them.
 public struct AllowedSenders: Sendable, Hashable {
     private enum Pattern: Hashable {
-        /// The local part lower-cased (ASCII), the domain as it is compared.
+        /// Both as they are compared.
         case mailbox(localPart: [UInt8], Domain)
         case domain(Domain)
         case subdomains(of: Domain)
@@ -47,8 +47,7 @@ public struct AllowedSenders: Sendable, Hashable {
     /// Local parts differ by case in RFC 5321 2.4 and nowhere in practice: a client that writes
     /// `Alice@` means the same mailbox.
     private static func exact(_ mailbox: Mailbox) -> Pattern {
-        let folded = mailbox.localPart.map { (0x41...0x5A).contains($0) ? $0 | 0x20 : $0 }
-        return .mailbox(localPart: folded, mailbox.domain)
+        .mailbox(localPart: mailbox.comparedLocalPart, mailbox.domain)
     }
 
     private static func covers(_ pattern: Pattern, _ domain: Domain) -> Bool {

@@ -19,14 +19,14 @@ import Testing
         "# users\r\n\r\nalice:{PLAIN}one\r\n  \n  # more\nböb:{PLAIN}two",
     ]
 
-    private func read(_ text: String) throws(UsersFileErrors) -> Users {
-        var findings = UsersFileFindings(path: "users")
+    private func read(_ text: String) throws(FileErrors) -> Users {
+        var findings = FileFindings(path: "users")
         return try Users.parse(Array(text.utf8), &findings)
     }
 
     private func refusal(_ octets: [UInt8]) -> [String] {
-        var findings = UsersFileFindings(path: "users")
-        do throws(UsersFileErrors) {
+        var findings = FileFindings(path: "users")
+        do throws(FileErrors) {
             _ = try Users.parse(octets, &findings)
             return []
         } catch {
@@ -207,7 +207,7 @@ import Testing
 
     @Test("hostile files are refused in bounded time and with a bounded number of errors")
     func hostile() {
-        let size = UsersFileContent.maximumCount - 64
+        let size = Users.maximumOctets - 64
         func filled(_ piece: String) -> String {
             String(repeating: piece, count: size / 32 / piece.utf8.count)
         }
@@ -233,7 +233,7 @@ import Testing
             let taken = ContinuousClock().measure { found = refusal(Array(text.utf8)) }
             #expect(
                 found.contains { $0.contains(problem) }, "\(name): \(found.first ?? "accepted")")
-            #expect((1...UsersFileFindings.maximumCount).contains(found.count), "\(name)")
+            #expect((1...FileFindings.maximumCount).contains(found.count), "\(name)")
             #expect(found.allSatisfy { $0.utf8.count < 500 }, "\(name)")
             // A second or two in a debug build.
             #expect(taken < .seconds(30), "\(name) took \(taken)")
@@ -244,7 +244,7 @@ import Testing
     func noFile() throws {
         let folder = try TemporaryFolder()
         #expect(unsafe mkfifo("\(folder.path)/fifo", 0o600) == 0)
-        let octets = [UInt8](repeating: 0x23, count: UsersFileContent.maximumCount)
+        let octets = [UInt8](repeating: 0x23, count: Users.maximumOctets)
         let table: [(path: String, problem: String?)] = [
             ("\(folder.path)/none", "cannot be read: No such file or directory"),
             ("\(folder.path)/fifo", "is no file"), (folder.path, "is no file"),
@@ -253,7 +253,7 @@ import Testing
             (try folder.file("full", octets: octets), nil),
         ]
         for (path, problem) in table {
-            do throws(UsersFileErrors) {
+            do throws(FileErrors) {
                 _ = try Users.read(path)
                 #expect(problem == nil, "\(path)")
             } catch {
@@ -266,7 +266,7 @@ import Testing
     func reload() throws {
         let folder = try TemporaryFolder()
         let path = try folder.file("users", "alice:{PLAIN}one")
-        let events = Inbox<UsersFileEvent>()
+        let events = Inbox<WatchedFileEvent>()
         let file = try UsersFile(path) { events.post($0) }
         let one = Credentials("alice", "one")
         let two = Credentials("alice", "two")

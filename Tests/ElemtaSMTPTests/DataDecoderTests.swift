@@ -188,4 +188,42 @@ private func decode(
             #expect(scan.finish() == expected, "\(text.debugDescription)")
         }
     }
+    /// Content; the fields that its header section has, nil while that isn't over.
+    private static let headers: [(String, HeaderFields?)] = [
+        ("", nil), ("Date: x\r\nMessage-ID: <y>\r\n", nil),
+        ("Date: x\r\nMessage-ID: <y>\r\n\r\n", [.date, .messageID]),
+        ("date:x\r\n\r\nMessage-ID: <y>\r\n", .date),
+        ("MESSAGE-id\t : <y>\r\nA: b\r\n Date: x\r\n\r\nx", .messageID),
+        ("Dated: x\r\nX-Date: x\r\nDat e: x\r\nResent-Message-ID: x\r\n\r\n", []),
+        ("TLS-Required:\r\nDate: x\r\n\r\n", .date), ("\r\nDate: x\r\n", []),
+    ]
+
+    @Test(arguments: [1, 2, 7, 1000])
+    func fieldsOfTheHeaderAreKnownWhenItIsOver(length: Int) {
+        for (text, fields) in Self.headers {
+            var content = ChunkedContent()
+            var rest = Array(text.utf8)[...]
+            while !rest.isEmpty {
+                let piece = Array(rest.prefix(length))
+                let isWanted = content.append(piece.span, count: piece.count)
+                #expect(isWanted)
+                rest = rest.dropFirst(length)
+            }
+            #expect(content.headerFields == fields, "\(text.debugDescription)")
+        }
+    }
+
+    @Test func whatIsMissingIsAddedAndNothingElse() {
+        let table: [(HeaderFields, String)] = [
+            ([], "Date: Thu, 1 Jan 1970 00:00:00 +0000\r\nMessage-ID: <id1@mail.example>\r\n"),
+            (.date, "Message-ID: <id1@mail.example>\r\n"),
+            (.messageID, "Date: Thu, 1 Jan 1970 00:00:00 +0000\r\n"), ([.date, .messageID], ""),
+        ]
+        for (fields, text) in table {
+            let octets = SubmissionFields.octets(
+                missingIn: fields, id: "id1", hostname: "mail.example",
+                time: UnixTime(seconds: 0))
+            #expect(String(decoding: octets, as: UTF8.self) == text)
+        }
+    }
 }

@@ -53,6 +53,7 @@ import Testing
         ("", "MAIL FROM:<a@b.example>\r\n"), ("", "XCLIENT PORT=1\r\n"),
         ("", "AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n"), ("", "AUTH PLAIN AGFsaWNlAHdyb25n\r\n"),
         ("MAIL FROM:<>\r\n", "RCPT TO:<delay-5s@d.example>\r\n"),
+        ("MAIL FROM:<>\r\n", "RCPT TO:<c@d.example>\r\n"),
         ("MAIL FROM:<>\r\nRCPT TO:<c@d.example>\r\n", "DATA\r\n"),
         ("MAIL FROM:<>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n", "x\r\n.\r\n"),
     ])
@@ -73,6 +74,29 @@ import Testing
         session.answerLate()
         #expect(session.transcript.replies == said && session.expectation == .closed)
         #expect(session.violations == [])
+    }
+
+    /// A directory takes its time: what the client has sent behind RCPT waits for its answer.
+    @Test func commandsBehindARecipientWaitForItsAnswer() {
+        var session = driver("EHLO c.example\r\nMAIL FROM:<a@b.example>\r\n")
+        let said = session.transcript.replies.count
+        session.answerFromNowOnLate()
+        session.feed(
+            "RCPT TO:<x@unknown.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\nhi\r\n.\r\n".utf8)
+        #expect(session.transcript.replies.count == said)
+        #expect(session.expectation == .answer && session.isInTransaction)
+        session.shutDown()
+        #expect(!session.transcript.isClosed)
+        session.answerLate()
+        #expect(
+            String(decoding: session.transcript.replies[said...], as: UTF8.self) == """
+                550 5.1.1 No such user here\r
+                250 2.1.5 OK\r
+                354 Start mail input; end with <CRLF>.<CRLF>\r
+                250 2.0.0 Message accepted for delivery\r
+
+                """)
+        #expect(session.transcript.messages.count == 1 && session.violations == [])
     }
 
     @Test func shuttingDownWaitsForTheTransaction() {

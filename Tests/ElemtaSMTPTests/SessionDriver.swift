@@ -37,6 +37,8 @@ struct Policy {
     static func refusal(of domain: Domain?) -> Reply? {
         switch domain?.description {
         case "denied.example": .relayingDenied
+        case "unknown.example": .unknownRecipient
+        case "down.example": .recipientUnavailable
         case "busy.example": Reply(450, 2, 1, "Mailbox busy")
         case "closing.example": Reply(421, 3, 2, "Go away")
         default: nil

@@ -12,6 +12,15 @@ public enum LDAPEvent: Sendable, Equatable {
     case ambiguous(user: String)
 }
 
+/// Whether a directory knows a name.
+public enum LDAPPresence: Sendable, Equatable {
+    /// One entry fits it, or several.
+    case present
+    case absent
+    /// Nobody could tell.
+    case unknown
+}
+
 /// The back end `ldap`: searches for the user's entry and binds as it.
 ///
 /// Connections are kept: a bind changes who a connection is, so some search and others bind.
@@ -94,6 +103,31 @@ public final class LDAPDirectory: AuthenticationBackend {
         }
     }
 
+    /// Whether there is an entry for one of `names`, each in the place of the filter's `{user}`;
+    /// whatever keeps the directory from answering is `.unknown`.
+    public func presence(ofAnyOf names: [String]) -> LDAPPresence {
+        let possible = names.filter(isUserName)
+        guard !possible.isEmpty else { return .absent }
+        guard mayAsk() else { return .unknown }
+        do throws(LDAPError) {
+            var isPresent = false
+            for name in possible where !isPresent { isPresent = try !entries(for: name).isEmpty }
+            note(nil)
+            return isPresent ? .present : .absent
+        } catch {
+            note(error)
+            return .unknown
+        }
+    }
+
+    /// The names of the entries for `user`; two of them stand for any number.
+    private func entries(for user: String) throws(LDAPError) -> [String] {
+        let filter = userFilter(settings.userFilter, for: user)
+        return try with(.search) { (connection) throws(LDAPError) in
+            try connection.search(below: settings.baseDN, filter)
+        }
+    }
+
     /// While the directory doesn't answer one thread at a time waits for it; the others have their
     /// answer at once, instead of all being held until the timeout. What the directory itself answers
     /// (a positive code) came quickly and may be about one user alone: it holds nobody up.
@@ -107,10 +141,7 @@ public final class LDAPDirectory: AuthenticationBackend {
     }
 
     private func bind(_ credentials: Credentials) throws(LDAPError) -> Bool {
-        let filter = userFilter(settings.userFilter, for: credentials.user)
-        let names = try with(.search) { (connection) throws(LDAPError) in
-            try connection.search(below: settings.baseDN, filter)
-        }
+        let names = try entries(for: credentials.user)
         guard let name = names.first else { return false }
         guard names.count == 1 else {
             report(.ambiguous(user: credentials.user))

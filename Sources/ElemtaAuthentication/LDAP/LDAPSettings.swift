@@ -1,6 +1,6 @@
 public import ElemtaThreads
 
-/// How a directory is asked: `auth.ldap`.
+/// How a directory is asked: `auth.ldap`, `recipients[].ldap`.
 public struct LDAPSettings: Sendable {
     /// One or more `ldap://`, `ldaps://` or `ldapi://` URLs, separated by spaces: the first that
     /// answers is used.
@@ -42,17 +42,20 @@ public enum LDAPSettingsError: Error, Equatable, CustomStringConvertible {
     /// The thread that watches over timeouts can't be started.
     case thread(ThreadError)
 
-    public var description: String {
+    public var description: String { description(at: "auth.ldap") }
+
+    /// `section`: the keys of the configuration that the settings are from.
+    public func description(at section: String) -> String {
         switch self {
         case .url(let url):
-            "auth.ldap.url: found \(url.debugDescription); allowed: ldap://, ldaps:// or ldapi://"
+            "\(section).url: found \(url.debugDescription); allowed: ldap://, ldaps:// or ldapi://"
         case .filterWithoutUser(let filter):
-            "auth.ldap.user_filter: found \(filter.debugDescription); allowed: a filter with {user}"
-        case .startTLSOnLDAPS: "auth.ldap.starttls: the URL is ldaps:// already"
-        case .bindDNWithoutPassword: "auth.ldap.bind_dn: allowed: only with a password"
-        case .nul: "auth.ldap: found a NUL"
-        case .caFile(let path): "auth.ldap.ca_file: \(path): cannot be read"
-        case .thread(let error): "auth.ldap: \(error)"
+            "\(section).user_filter: found \(filter.debugDescription); allowed: a filter with {user}"
+        case .startTLSOnLDAPS: "\(section).starttls: the URL is ldaps:// already"
+        case .bindDNWithoutPassword: "\(section).bind_dn: allowed: only with a password"
+        case .nul: "\(section): found a NUL"
+        case .caFile(let path): "\(section).ca_file: \(path): cannot be read"
+        case .thread(let error): "\(section): \(error)"
         }
     }
 }

@@ -1,9 +1,12 @@
 /// What a users file holds.
-public struct Users: Sendable {
+public struct Users: WatchedContent {
     struct Entry: Sendable {
         let hash: PasswordHash
         let allowedSenders: AllowedSenders?
     }
+
+    /// Some fifty thousand users, in octets: 8 MiB.
+    static let maximumOctets = 8 << 20
 
     private let entries: [String: Entry]
     /// Those of `entries`, to be picked from for users who aren't there.
@@ -13,9 +16,9 @@ public struct Users: Sendable {
 
     /// What is allowed and still looks like a mistake: plain passwords, a file that everybody
     /// reads.
-    public let warnings: [UsersFileProblem]
+    public let warnings: [FileProblem]
 
-    init(entries: [String: Entry], warnings: [UsersFileProblem]) {
+    init(entries: [String: Entry], warnings: [FileProblem]) {
         self.entries = entries
         self.warnings = warnings
         hashes = entries.values.map(\.hash)
@@ -23,16 +26,16 @@ public struct Users: Sendable {
     }
 
     /// Reads a users file, whichever of its forms it has. Throws everything that is wrong with it.
-    public static func read(_ path: String) throws(UsersFileErrors) -> Users {
-        try readStamped(path).users
+    public static func read(_ path: String) throws(FileErrors) -> Users {
+        try readStamped(path).content
     }
 
     /// With the stamp that the file had before the first octet was read.
     static func readStamped(
         _ path: String
-    ) throws(UsersFileErrors) -> (users: Users, stamp: FileStamp) {
-        let file = try UsersFileContent(path)
-        var findings = UsersFileFindings(path: path)
+    ) throws(FileErrors) -> (content: Users, stamp: FileStamp) {
+        let file = try FileContent(path, maximumCount: maximumOctets)
+        var findings = FileFindings(path: path)
         if file.isReadByEverybody {
             findings.warn("is readable by every user of the system; allowed to fewer: chmod 640")
         }
@@ -41,8 +44,8 @@ public struct Users: Sendable {
 
     /// Reads `octets` as the content of a users file.
     static func parse(
-        _ octets: [UInt8], _ findings: inout UsersFileFindings
-    ) throws(UsersFileErrors) -> Users {
+        _ octets: [UInt8], _ findings: inout FileFindings
+    ) throws(FileErrors) -> Users {
         let content = octets.starts(with: [0xEF, 0xBB, 0xBF]) ? Array(octets.dropFirst(3)) : octets
         var builder = UsersBuilder(findings: findings)
         // What an editor or a script leaves between emptying and writing is not a file without
@@ -99,9 +102,9 @@ func isBlank(_ octet: UInt8) -> Bool {
 /// Gathers the entries of a users file and what is wrong with them.
 struct UsersBuilder {
     private(set) var entries: [String: Users.Entry] = [:]
-    var findings: UsersFileFindings
+    var findings: FileFindings
 
-    init(findings: UsersFileFindings) {
+    init(findings: FileFindings) {
         self.findings = findings
     }
 

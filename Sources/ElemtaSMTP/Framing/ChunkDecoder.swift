@@ -41,4 +41,7 @@ struct ChunkedContent {
     }
 
     mutating func finish() -> ContentSummary { scan.finish() }
+
+    /// The fields of the header section, once all of it has been seen.
+    var headerFields: HeaderFields? { scan.isHeaderOver ? scan.summary.fields : nil }
 }

@@ -1,5 +1,5 @@
-/// Watches content go by: its lines, its octets above 127 and NULs, and the `Received:` and
-/// `TLS-Required:` fields of its header section. Used by DATA, which finds the lines itself, and by BDAT, whose octets are
+/// Watches content go by: its lines, its octets above 127 and NULs, and the `Received:`,
+/// `TLS-Required:`, `Date:` and `Message-ID:` fields of its header section. Used by DATA, which finds the lines itself, and by BDAT, whose octets are
 /// counted and may be anything.
 struct ContentScan {
     /// More `Received:` fields mean that the message runs in a circle (RFC 5321 6.3).
@@ -15,20 +15,40 @@ struct ContentScan {
         case tlsRequired(matched: UInt8)
         /// At the beginning of a line, with nothing but blanks behind `TLS-Required:` so far.
         case tlsRequiredFolded
-        /// In a line that is neither of the two, or behind what matters in it.
+        /// In a line that is none of these, or behind what matters in it.
         case withinLine
         /// The empty line has come.
         case over
     }
 
     private enum FieldName {
-        /// The only two names of interest begin with different letters: one is enough to choose.
-        case received, tlsRequired
+        /// The names of interest begin with different letters: one is enough to choose.
+        case received, tlsRequired, date, messageID
+
+        init?(first octet: UInt8) {
+            switch octet {
+            case UInt8(ascii: "r"): self = .received
+            case UInt8(ascii: "t"): self = .tlsRequired
+            case UInt8(ascii: "d"): self = .date
+            case UInt8(ascii: "m"): self = .messageID
+            default: return nil
+            }
+        }
+
+        /// Added when it is missing.
+        var isSubmitted: Bool {
+            switch self {
+            case .received, .tlsRequired: false
+            case .date, .messageID: true
+            }
+        }
 
         var octets: [UInt8] {
             switch self {
             case .received: ContentScan.received
             case .tlsRequired: ContentScan.tlsRequired
+            case .date: ContentScan.date
+            case .messageID: ContentScan.messageID
             }
         }
     }
@@ -38,6 +58,14 @@ struct ContentScan {
     private var header = Header.lineStart
     /// Only `chunk` needs it: DATA has states of its own.
     private var endsWithCarriageReturn = false
+
+    /// The whole header section has been seen.
+    var isHeaderOver: Bool {
+        switch header {
+        case .over: true
+        case .lineStart, .matching, .tlsRequired, .tlsRequiredFolded, .withinLine: false
+        }
+    }
 
     var isLooping: Bool { summary.receivedFieldCount > Self.maximumReceivedFields }
 
@@ -157,30 +185,43 @@ struct ContentScan {
         switch header {
         case .tlsRequiredFolded where octet == .space || octet == .tab:
             return .tlsRequired(matched: 0)
-        case .lineStart where octet == UInt8(ascii: "r"),
-            .tlsRequiredFolded where octet == UInt8(ascii: "r"):
-            return .matching(.received, matched: 1)
-        case .lineStart where octet == UInt8(ascii: "t"),
-            .tlsRequiredFolded where octet == UInt8(ascii: "t"):
-            return .matching(.tlsRequired, matched: 1)
+        case .lineStart, .tlsRequiredFolded:
+            return FieldName(first: octet).map { .matching($0, matched: 1) } ?? .withinLine
         case .matching(let name, let matched) where octet == name.octets[Int(matched)]:
             if Int(matched) + 1 < name.octets.count {
                 return .matching(name, matched: matched + 1)
             }
-            if case .tlsRequired = name { return .tlsRequired(matched: 0) }
-            summary.receivedFieldCount &+= 1
-            return .withinLine
+            return behind(name)
+        case .matching(let name, let matched)
+        where name.isSubmitted && Int(matched) + 1 == name.octets.count
+            && (octet == .space || octet == .tab):
+            // RFC 5322 4.5: old programs put blanks before the colon, and a second field would be
+            // one too many.
+            return header
         case .tlsRequired(let matched) where octet == .space || octet == .tab:
             // Blanks stand around the word, not in it.
             return matched == 1 ? .withinLine : header
         case .tlsRequired(0) where octet == UInt8(ascii: "n"): return .tlsRequired(matched: 1)
         case .tlsRequired(1) where octet == UInt8(ascii: "o"): return .tlsRequired(matched: 2)
         case .over: return .over
-        case .lineStart, .matching, .tlsRequired, .tlsRequiredFolded, .withinLine:
+        case .matching, .tlsRequired, .withinLine:
             return .withinLine
         }
     }
 
+    /// The name and its colon have come.
+    private mutating func behind(_ name: FieldName) -> Header {
+        switch name {
+        case .tlsRequired: return .tlsRequired(matched: 0)
+        case .received: summary.receivedFieldCount &+= 1
+        case .date: summary.fields.insert(.date)
+        case .messageID: summary.fields.insert(.messageID)
+        }
+        return .withinLine
+    }
+
     private static let received = Array("received:".utf8)
     private static let tlsRequired = Array("tls-required:".utf8)
+    private static let date = Array("date:".utf8)
+    private static let messageID = Array("message-id:".utf8)
 }

@@ -56,6 +56,9 @@ struct DataDecoder {
 
     mutating func finish() -> ContentSummary { scan.finish() }
 
+    /// The fields of the header section, once all of it has been seen.
+    var headerFields: HeaderFields? { scan.isHeaderOver ? scan.summary.fields : nil }
+
     /// - Parameter maximumSize: octets of content that are kept at most.
     mutating func next(
         in input: Span<UInt8>, maximumSize: UInt64, bareNewline: BareNewline

@@ -61,12 +61,18 @@ extension Reply {
 
     /// Over `rate_per_ip`.
     public static let rateExceeded = Reply(450, 7, 1, "Too many messages from you, try later")
+    /// The directory or the route that knows who exists doesn't answer.
+    public static let recipientUnavailable = Reply(
+        451, 3, 0, "Cannot verify the recipient now, try later")
+    /// An alias that leads in a circle: ours to mend, so that nothing is lost.
+    public static let recipientMisconfigured = Reply(
+        451, 3, 5, "The recipient's alias is misconfigured here, try later")
     static let tlsUnavailable = Reply(454, 7, 0, "TLS not available, try later")
     static let loginUnavailable = Reply(454, 7, 0, "Authentication not available, try later")
     /// A full disk, a spool or memory in trouble: ours, so never a 5xx.
     public static let insufficientStorage = Reply(
         452, 3, 1, "Insufficient system storage, try later")
-    static let tooManyRecipients = Reply(452, 5, 3, "Too many recipients")
+    public static let tooManyRecipients = Reply(452, 5, 3, "Too many recipients")
 
     // MARK: Refused
 
@@ -107,6 +113,7 @@ extension Reply {
     /// A client that sends a bare LF may mean, or be made to mean, another message's end.
     static let bareNewlineInContent = Reply(
         550, 6, 11, "Message contains a bare CR or LF; lines end with CRLF")
+    public static let unknownRecipient = Reply(550, 1, 1, "No such user here")
     static let messageTooLarge = Reply(552, 3, 4, "Message size exceeds the limit")
     static let needsSMTPUTF8 = Reply(553, 6, 7, "Non-ASCII address without SMTPUTF8")
     static let senderNotAllowed = Reply(553, 7, 1, "Sender address not allowed for this user")

@@ -17,6 +17,18 @@ extension ServerSession {
         }
     }
 
+    /// The fields in the header section of the content that comes, once all of it has been seen; nil
+    /// before, and when no content comes.
+    public var headerFields: HeaderFields? {
+        switch phase {
+        case .data(_, let decoder): decoder.headerFields
+        case .chunks(_, let content), .chunk(_, let content, _): content.headerFields
+        case .idle, .transaction, .refusedChunks, .skippedChunk, .authenticating, .delayed,
+            .handshake, .asking, .closed:
+            nil
+        }
+    }
+
     // MARK: DATA
 
     mutating func nextData(in input: Span<UInt8>) -> Step {

@@ -1,3 +1,13 @@
+/// Fields of a header section that whoever submits a message should have written (RFC 6409 8).
+public struct HeaderFields: OptionSet, Hashable, Sendable {
+    public let rawValue: UInt8
+
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    public static let date = HeaderFields(rawValue: 1)
+    public static let messageID = HeaderFields(rawValue: 2)
+}
+
 /// What was seen while the content of a message went by: enough to know how it can be sent on.
 public struct ContentSummary: Hashable, Sendable {
     /// What the content holds beside lines of text.
@@ -27,6 +37,8 @@ public struct ContentSummary: Hashable, Sendable {
     public var longestLine: UInt64
     /// `Received:` fields of the header section (RFC 5321 6.3).
     public var receivedFieldCount: UInt32
+    /// Those that the header section has. Of use while the message is accepted: no spool keeps it.
+    public var fields: HeaderFields = []
 
     public init(
         octetCount: UInt64 = 0, traits: Traits = [], longestLine: UInt64 = 0,

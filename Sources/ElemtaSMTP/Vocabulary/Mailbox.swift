@@ -33,6 +33,27 @@ public struct Mailbox: Hashable, Sendable {
 
     public var localPart: ArraySlice<UInt8> { octets[..<localPartCount] }
 
+    /// The local-part as mailboxes of one domain are told apart: without quotes and backslashes
+    /// (RFC 5321 4.1.2 makes `"alice"` and `alice` the same), ASCII letters in lower case. RFC 5321 2.4
+    /// lets case matter to the domain itself; in practice it matters nowhere.
+    public var comparedLocalPart: [UInt8] {
+        guard localPart.first == .quote else { return localPart.map(\.lowercased) }
+        var compared: [UInt8] = []
+        var isEscaped = false
+        for octet in localPart.dropFirst().dropLast() {
+            if octet == .backslash, !isEscaped {
+                isEscaped = true
+                continue
+            }
+            isEscaped = false
+            compared.append(octet.lowercased)
+        }
+        return compared
+    }
+
+    /// `postmaster` in any case: RFC 5321 4.5.1 has every domain take mail for it.
+    public var isPostmaster: Bool { comparedLocalPart == Array("postmaster".utf8) }
+
     /// The domain as it is compared. Allocates: for policy, not for loops.
     public var domain: Domain {
         Domain(checked: octets.span.extracting((localPartCount + 1)..<octets.count))

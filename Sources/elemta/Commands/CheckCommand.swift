@@ -22,7 +22,7 @@ struct CheckCommand: ParsableCommand {
         for listener in configuration.listeners { print("listen         \(listener.address)") }
         let areRight = [
             checkCertificates(configuration.tls), checkLogins(configuration.auth),
-            checkDelivery(configuration),
+            checkDelivery(configuration), checkRecipients(configuration, relays),
         ]
         print("queue          \(configuration.queueDir)")
         let domains = configuration.localDomains.map(\.description).joined(separator: ", ")
@@ -83,6 +83,25 @@ struct CheckCommand: ParsableCommand {
         }
         print("users          \(source.summary)")
         for warning in source.warnings { complain("warning: \(warning)") }
+        return true
+    }
+
+    /// Reads the address files, and the settings of directories, as the server does; false when they
+    /// are wrong. Nobody is asked.
+    private func checkRecipients(
+        _ configuration: Configuration, _ relays: HostNetworks.Relays
+    ) -> Bool {
+        guard !configuration.recipients.isEmpty else { return true }
+        let policy = RelayPolicy(localDomains: configuration.localDomains, relays: relays)
+        let rules: RecipientRules
+        do throws(RecipientsError) {
+            rules = try RecipientRules(configuration, policy: policy, log: silent)
+        } catch {
+            for problem in error.problems { complain(problem) }
+            return false
+        }
+        for rule in rules.rules { print("recipients     \(rule.domain): \(rule.summary)") }
+        for complaint in rules.complaints { complain("warning: \(complaint)") }
         return true
     }
 

@@ -61,7 +61,8 @@ struct ServerCommand: ParsableCommand {
         switch error {
         case SpoolError.held: .temporaryFailure
         case is SpoolError: .unavailable
-        case is CertificatesError, is LoginsError, is RelayLoginError: .configuration
+        case is CertificatesError, is LoginsError, is RecipientsError, is RelayLoginError:
+            .configuration
         default: .systemError
         }
     }

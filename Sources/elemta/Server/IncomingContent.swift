@@ -1,5 +1,6 @@
 import ElemtaQueue
 import ElemtaReactor
+import ElemtaSMTP
 
 /// The content of one message while it arrives: in memory first, and where `Overflow` says once it
 /// is long. Reactor thread only; a file is written by the files pool.
@@ -36,6 +37,17 @@ final class IncomingContent {
         case gone
     }
 
+    /// What stands above the client's octets.
+    private enum Top {
+        case complete
+        /// The trace field; `added` makes what follows it of the fields that the header section has.
+        /// Everything stays in memory until then.
+        case awaitsHeader(trace: [UInt8], added: (HeaderFields) -> [UInt8])
+    }
+
+    /// A header section that is longer is left as it is, octets.
+    private static let headerLimit = 64 * 1024
+
     /// Octets that gather before a client whose content waits for the disk isn't read from.
     private static let waitingLimit = 256 * 1024
 
@@ -44,6 +56,7 @@ final class IncomingContent {
     private let completed: @Sendable (SpillResult) -> Void
     private var waiting: ByteChain
     private var place = Place.memory
+    private var top = Top.complete
     /// Octets given to the file.
     private var filedCount = 0
 
@@ -77,6 +90,24 @@ final class IncomingContent {
         waiting.append(octets)
     }
 
+    /// Puts `trace` on top when `complete(header:)` tells what the header section has, and `added`
+    /// below it. Before anything is appended.
+    func awaitHeader(trace: [UInt8], added: @escaping (HeaderFields) -> [UInt8]) {
+        top = .awaitsHeader(trace: trace, added: added)
+    }
+
+    /// `fields`: those of the header section; nil while more of it may come.
+    func complete(header fields: HeaderFields?) {
+        guard case .awaitsHeader(let trace, let added) = top else { return }
+        guard fields != nil || waiting.count > Self.headerLimit else { return }
+        top = .complete
+        var whole = ByteChain()
+        whole.append(trace)
+        if let fields { whole.append(added(fields)) }
+        whole.append(takeWaiting())
+        waiting = whole
+    }
+
     /// Takes the first `count` octets of a client's input.
     func append(moving count: Int, from input: inout InputBuffer) {
         input.move(count, to: &waiting)
@@ -87,6 +118,7 @@ final class IncomingContent {
     ///
     /// - Returns: false when there is no room for it anywhere: the message must be refused.
     func makeRoom(in budget: MemoryBudget) -> Bool {
+        if case .awaitsHeader = top { return true }
         switch overflow {
         case .file(let threshold, let make):
             spillIfLong(threshold: threshold, isMemoryShort: budget.isShort, make)

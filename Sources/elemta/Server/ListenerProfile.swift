@@ -14,9 +14,13 @@ final class ListenerProfile {
 
     let parameters: ServerParameters
     let entrance: Entrance
+    /// Mail programs submit here: what they have left out of the header section is added
+    /// (RFC 6409 8).
+    let isSubmission: Bool
 
     init(_ listener: Configuration.Listener, of configuration: Configuration) {
         parameters = ServerParameters(configuration, listener)
+        isSubmission = listener.submission
         entrance = listener.proxyProtocol ? .proxied(trusted: listener.trustedProxies) : .direct
     }
 

@@ -3,7 +3,7 @@ import Logging
 
 /// What users files and directories have to say, as log lines.
 enum LoginsLog {
-    static func write(_ event: UsersFileEvent, to log: Logger) {
+    static func write(_ event: WatchedFileEvent, to log: Logger) {
         switch event {
         case .reloaded(let count, let warnings):
             log.notice("users_reloaded", metadata: ["users": "\(count)"])

@@ -1,17 +1,13 @@
 import ElemtaAuthentication
 import ElemtaConfiguration
-import ElemtaSMTP
-import ElemtaThreads
 import Logging
 
 /// Why nobody could log in with this configuration. Names file, place and user, never a secret.
 enum LoginsError: Error, CustomStringConvertible {
     /// `auth.file_path`.
-    case users(UsersFileErrors)
-    /// `auth.ldap.bind_password_file`.
-    case bindPassword(SecretFileError)
+    case users(FileErrors)
     /// `auth.ldap`.
-    case directory(LDAPSettingsError)
+    case directory(DirectoryError)
 
     /// One line a problem.
     var description: String { problems.joined(separator: "\n") }
@@ -20,7 +16,6 @@ enum LoginsError: Error, CustomStringConvertible {
     var problems: [String] {
         switch self {
         case .users(let errors): errors.problems.map(\.description)
-        case .bindPassword(let error): ["auth.ldap.bind_password_file: \(error)"]
         case .directory(let error): ["\(error)"]
         }
     }
@@ -36,12 +31,17 @@ enum LoginsSource {
     init(_ auth: Configuration.Auth, log: Logger) throws(LoginsError) {
         switch auth.backend {
         case .file:
-            do throws(UsersFileErrors) {
+            do throws(FileErrors) {
                 self = .file(try UsersFile(auth.filePath) { LoginsLog.write($0, to: log) })
             } catch {
                 throw .users(error)
             }
-        case .ldap: self = .directory(try Directory(auth.ldap, log: log))
+        case .ldap:
+            do throws(DirectoryError) {
+                self = .directory(try Directory(auth.ldap, at: "auth.ldap", log: log))
+            } catch {
+                throw .directory(error)
+            }
         }
     }
 
@@ -106,101 +106,5 @@ enum LoginsSource {
         case .file: break
         case .directory(let directory): directory.stop()
         }
-    }
-}
-
-extension LoginsSource {
-    /// The directory of `auth.ldap`, whose password and authorities can be read again.
-    final class Directory: AuthenticationBackend {
-        let configuration: Configuration.LDAP
-        private let log: Logger
-        private let current: Locked<LDAPDirectory>
-
-        init(_ configuration: Configuration.LDAP, log: Logger) throws(LoginsError) {
-            self.configuration = configuration
-            self.log = log
-            current = Locked(try Self.open(configuration, log))
-        }
-
-        /// What is allowed and still looks like a mistake.
-        var warnings: [String] {
-            var warnings: [String] = []
-            if configuration.isReadOnItsWay {
-                warnings.append(
-                    "auth.ldap.url: \(configuration.url): passwords cross the network readable; "
-                        + "set auth.ldap.starttls, or use ldaps://")
-            }
-            if case .file(let path) = configuration.bindPassword, isReadByEverybody(path) {
-                warnings.append(
-                    "\(path): is readable by every user of the system; allowed to fewer: chmod 640")
-            }
-            return warnings
-        }
-
-        func verify(_ credentials: Credentials) -> AuthenticationResult {
-            current.withLock { $0 }.verify(credentials)
-        }
-
-        /// Whoever is being verified keeps the former one to the end.
-        func reload() {
-            do throws(LoginsError) {
-                let directory = try Self.open(configuration, log)
-                current.withLock { $0 = directory }
-                log.notice("directory_reloaded", metadata: ["url": "\(configuration.url)"])
-            } catch {
-                log.error("directory_not_reloaded", metadata: ["error": "\(error)"])
-            }
-        }
-
-        func stop() {
-            current.withLock { $0 }.stop()
-        }
-
-        private static func open(
-            _ configuration: Configuration.LDAP, _ log: Logger
-        ) throws(LoginsError) -> LDAPDirectory {
-            let settings: LDAPSettings
-            do throws(SecretFileError) {
-                settings = try LDAPSettings(configuration)
-            } catch {
-                throw .bindPassword(error)
-            }
-            do throws(LDAPSettingsError) {
-                return try LDAPDirectory(settings) { LoginsLog.write($0, to: log) }
-            } catch {
-                throw .directory(error)
-            }
-        }
-    }
-}
-
-extension Configuration.LDAP {
-    /// Whether passwords go to another machine in clear.
-    fileprivate var isReadOnItsWay: Bool {
-        !starttls
-            && url.split(separator: " ").contains { url in
-                guard url.lowercased().hasPrefix("ldap://") else { return false }
-                let authority = url.dropFirst(7).prefix { $0 != "/" && $0 != "?" }
-                // Libldap takes no host for its own.
-                let host =
-                    authority.first == "["
-                    ? authority.dropFirst().prefix { $0 != "]" } : authority.prefix { $0 != ":" }
-                return !host.isEmpty && host.lowercased() != "localhost"
-                    && IPAddress(String(host))?.isLoopback != true
-            }
-    }
-}
-
-extension LDAPSettings {
-    /// Reads the password of `bind_dn` where it is in a file.
-    init(_ configuration: Configuration.LDAP) throws(SecretFileError) {
-        self.init(url: configuration.url)
-        baseDN = configuration.baseDN
-        bindDN = configuration.bindDN
-        bindPassword = try configuration.bindPassword.read().map { Password($0.revealed) }
-        userFilter = configuration.userFilter
-        startTLS = configuration.starttls
-        caFile = configuration.caFile
-        timeout = .seconds(configuration.timeout)
     }
 }

@@ -17,14 +17,6 @@ extension Server {
         return .accept
     }
 
-    /// RCPT: relaying, and room for a longer envelope.
-    func verdict(on recipient: ForwardPath, of session: Session) -> Verdict {
-        guard policy.accepts(recipient, mayRelay: mayRelay(session)) else {
-            return .refuse(.relayingDenied)
-        }
-        return budget.isExhausted ? .refuse(.insufficientStorage) : .accept
-    }
-
     /// DATA or the first BDAT: names the message and begins its content with the trace field
     /// (RFC 5321 4.4). Nil when memory is short.
     func beginContent(
@@ -42,37 +34,26 @@ extension Server {
                     summary: ContentSummary())
             },
             completed: { result in pipe.post(.spilled(name, id, result)) })
-        content.append(
-            ReceivedField.octets(
-                heloName: trace.heloName, address: session.client,
-                hostname: "\(configuration.hostname)",
-                protocolName: trace.protocolName, tls: session.machine.tls, id: "\(id)",
-                recipient: transaction.recipients.count == 1
-                    ? transaction.recipients.first?.path : nil,
-                time: now))
+        let hostname = "\(configuration.hostname)"
+        let received = ReceivedField.octets(
+            heloName: trace.heloName, address: session.client, hostname: hostname,
+            protocolName: trace.protocolName, tls: session.machine.tls, id: "\(id)",
+            recipient: transaction.recipients.count == 1
+                ? transaction.recipients.first?.path : nil,
+            time: now)
+        guard session.profile.isSubmission else {
+            content.append(received)
+            return content
+        }
+        content.awaitHeader(trace: received) { fields in
+            SubmissionFields.octets(
+                missingIn: fields, id: "\(id)", hostname: hostname, time: now)
+        }
         return content
     }
 
-    /// `<Postmaster>` without a domain (RFC 5321 4.5.1) is somebody from here on.
-    ///
-    /// A stranger hears nothing more of it where that somebody isn't local: mail to our postmaster
-    /// must not become reports to whomever the reverse-path names.
-    func addressed(_ transaction: MailTransaction, from session: Session) -> MailTransaction {
-        guard transaction.recipients.contains(where: { $0.path == .postmaster }),
-            let postmaster
-        else { return transaction }
-        let isKnown = mayRelay(session) || policy.isLocal(postmaster.domain)
-        var addressed = transaction
-        addressed.recipients = transaction.recipients.map { recipient in
-            guard recipient.path == .postmaster else { return recipient }
-            return AcceptedRecipient(
-                path: .mailbox(postmaster), notify: isKnown ? recipient.notify : .never,
-                originalRecipient: recipient.originalRecipient)
-        }
-        return addressed
-    }
-
-    private func mayRelay(_ session: Session) -> Bool {
+    /// Whether a session may send anywhere, by its address or because it has logged in.
+    func mayRelay(_ session: Session) -> Bool {
         session.rights.mayRelay || session.machine.user != nil
     }
 

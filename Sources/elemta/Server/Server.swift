@@ -15,6 +15,8 @@ final class Server {
         case spilled(ConnectionID, MessageID, SpillResult)
         /// What became of a session's credentials.
         case verified(ConnectionID, Logins.Result)
+        /// What was found out about the recipient that a session has asked for.
+        case answered(ConnectionID, RecipientAnswer)
     }
 
     /// How far the server is from serving to gone.
@@ -26,7 +28,7 @@ final class Server {
         case stopped
     }
 
-    /// How often the certificates and the users file are looked at.
+    /// How often the certificates, the users file and address files are looked at.
     private static let lookForChanges = Duration.seconds(5)
 
     let configuration: Configuration
@@ -46,6 +48,8 @@ final class Server {
     let certificates: Certificates?
     /// Nil without `auth.enabled`.
     let logins: Logins?
+    /// Nil without `recipients`.
+    let recipients: RecipientLookups?
     var summaries: [String: TLSSummary] = [:]
     var phase = Phase.starting
     var listeners: [Listener] = []
@@ -75,6 +79,11 @@ final class Server {
         certificates =
             configuration.tls.enabled ? try Certificates(configuration.tls, log: log) : nil
         logins = configuration.auth.enabled ? try Logins(configuration.auth, log: log) : nil
+        recipients =
+            configuration.recipients.isEmpty
+            ? nil
+            : RecipientLookups(
+                try RecipientRules(configuration, policy: policy, log: log), log: log)
         timeouts = SessionTimeouts(configuration.limits)
         postmaster =
             configuration.postmaster
@@ -92,6 +101,7 @@ final class Server {
         }
         self.pipe = pipe
         try logins?.start { session, result in pipe.post(.verified(session, result)) }
+        try recipients?.start { session, answer in pipe.post(.answered(session, answer)) }
         listeners = try bind()
         control = try ControlEndpoint(
             loop: loop, path: "\(configuration.queueDir)/control.sock", queue: messages.queue,
@@ -109,6 +119,7 @@ final class Server {
             loop.every(Self.lookForChanges) { [unowned self] in
                 certificates?.reloadIfChanged()
                 logins?.reloadIfChanged()
+                recipients?.reloadIfChanged()
             })
         warnOfOpenSecrets()
         phase = .serving
@@ -125,6 +136,8 @@ final class Server {
             sessions[session]?.contentWasSpilled(message, result)
         case .verified(let session, let result):
             verified(result, for: session)
+        case .answered(let session, let answer):
+            answered(answer, for: session)
         }
     }
 
@@ -137,6 +150,7 @@ final class Server {
                 log.notice("log_reopened")
                 certificates?.reload()
                 logins?.reload()
+                recipients?.reload()
             },
         ]
     }
@@ -152,6 +166,7 @@ final class Server {
         sessions.forEach { _, session in session.end() }
         messages.stop()
         logins?.stop()
+        recipients?.stop()
         log.notice("stopped")
     }
 }

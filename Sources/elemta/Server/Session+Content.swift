@@ -19,6 +19,7 @@ extension Session {
             return
         }
         connection.withInput { content.append(moving: count, from: &$0) }
+        content.complete(header: machine.headerFields)
         guard content.makeRoom(in: server.budget) else {
             message = .refused
             machine.failContent(with: .insufficientStorage)
@@ -38,6 +39,7 @@ extension Session {
         let envelope = Envelope(
             id: content.id, arrival: SpoolOptions.systemClock(), client: trace(of: transaction),
             transaction: server.addressed(transaction, from: self), summary: summary)
+        content.complete(header: summary.fields)
         switch content.complete() {
         case .inMemory(let octets):
             message = .committing(envelope, octetCount: octets.octetCount)

@@ -22,6 +22,7 @@ extension Session {
     func transactionEnded() {
         transactionDeadline = nil
         envelopeCount = 0
+        mailboxCount = 0
     }
 
     /// Accounts for what is held and sets the next deadline, once per callback.

@@ -60,6 +60,10 @@ final class Session: ConnectionDelegate {
     var message = Message.none
     /// The client has closed its side: what it sent is served, then the session ends.
     var isLastInput = false
+    /// What the recipients of the transaction stand for so far.
+    var mailboxCount: Int32 = 0
+    /// Octets of the recipient that is being looked up.
+    private var recipientCount: Int32 = 0
     /// Octets of the envelope so far, and of everything that was accounted for last.
     var envelopeCount: Int32 = 0
     var accountedCount: Int32 = 0
@@ -212,9 +216,8 @@ final class Session: ConnectionDelegate {
             if case .accept = verdict { transactionBegan() }
             return machine.resume(with: verdict)
         case .recipient(let path):
-            let verdict = server.verdict(on: path, of: self)
-            if case .accept = verdict { envelopeCount += path.accountedCount }
-            return machine.resume(with: verdict)
+            recipientCount = path.accountedCount
+            return server.verdict(on: path, of: self).map { conclude($0) } ?? .none
         case .content(let transaction):
             return machine.resume(with: beginContent(transaction))
         case .commit(let transaction, let summary):
@@ -232,6 +235,27 @@ final class Session: ConnectionDelegate {
         guard isServing else { return }
         perform(machine.resume(with: outcome), delayedFrom: received)
         serve()
+    }
+
+    /// What was found out about the recipient of the open RCPT.
+    func answered(_ verdict: Verdict) {
+        guard isServing else { return }
+        perform(conclude(verdict))
+        serve()
+    }
+
+    /// Ends the open RCPT.
+    private func conclude(_ verdict: Verdict) -> Action {
+        if case .accept = verdict { envelopeCount += recipientCount }
+        return machine.resume(with: verdict)
+    }
+
+    /// Counts a recipient that is about to be accepted; false when there are too many mailboxes
+    /// that the recipients of this transaction stand for.
+    func admitMailboxes(_ count: Int, limit: Int) -> Bool {
+        guard mailboxCount == 0 || Int(mailboxCount) + count <= limit else { return false }
+        mailboxCount += Int32(count)
+        return true
     }
 
     // MARK: Sending

@@ -8,17 +8,9 @@ enum UnbuiltFeatures {
     /// One sentence per key that is set and isn't built; empty when everything asked for works.
     static func complaints(about configuration: Configuration) -> [String] {
         let keys =
-            listenerKeys(configuration) + securityKeys(configuration) + deliveryKeys(configuration)
+            securityKeys(configuration) + deliveryKeys(configuration)
             + operationKeys(configuration)
         return keys.map { "\($0) is set, but this version of elemta can't do that yet" }
-    }
-
-    private static func listenerKeys(_ configuration: Configuration) -> [String] {
-        configuration.listeners.enumerated().flatMap { index, listener in
-            selected([
-                ("listeners[\(index)].submission", listener.submission)
-            ])
-        }
     }
 
     private static func securityKeys(_ configuration: Configuration) -> [String] {
@@ -30,8 +22,7 @@ enum UnbuiltFeatures {
     private static func deliveryKeys(_ configuration: Configuration) -> [String] {
         let delivery = configuration.delivery
         return selected([
-            ("delivery.rate", !delivery.rate.isEmpty),
-            ("recipients", !configuration.recipients.isEmpty),
+            ("delivery.rate", !delivery.rate.isEmpty)
         ])
     }
 

@@ -1,5 +1,5 @@
-/// One thing wrong with a users file, or worth a warning. Never holds a secret.
-public struct UsersFileProblem: Hashable, Sendable, CustomStringConvertible {
+/// One thing wrong with a users file or an address file, or worth a warning. Never holds a secret.
+public struct FileProblem: Hashable, Sendable, CustomStringConvertible {
     public let path: String
     /// Counted from 1; nil when the whole file is meant.
     public let line: Int?
@@ -16,20 +16,20 @@ public struct UsersFileProblem: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// Why a users file was refused: everything that is wrong with it, in the order of the file.
-public struct UsersFileErrors: Error, Sendable, Equatable, CustomStringConvertible {
+/// Why a file was refused: everything that is wrong with it, in the order of the file.
+public struct FileErrors: Error, Sendable, Equatable, CustomStringConvertible {
     /// Never empty; at most 100.
-    public let problems: [UsersFileProblem]
+    public let problems: [FileProblem]
 
     /// One line a problem.
     public var description: String { problems.map(\.description).joined(separator: "\n") }
 }
 
-/// What is gathered while a users file is read: nothing stops at the first mistake.
-struct UsersFileFindings {
+/// What is gathered while a file is read: nothing stops at the first mistake.
+struct FileFindings {
     let path: String
-    private(set) var problems: [UsersFileProblem] = []
-    private(set) var warnings: [UsersFileProblem] = []
+    private(set) var problems: [FileProblem] = []
+    private(set) var warnings: [FileProblem] = []
 
     /// Nobody reads more, and a hostile file could have millions.
     static let maximumCount = 100
@@ -40,16 +40,16 @@ struct UsersFileFindings {
 
     mutating func refuse(line: Int? = nil, user: String? = nil, _ text: String) {
         guard problems.count < Self.maximumCount else { return }
-        problems.append(UsersFileProblem(path: path, line: line, user: user, text: text))
+        problems.append(FileProblem(path: path, line: line, user: user, text: text))
     }
 
     mutating func warn(line: Int? = nil, user: String? = nil, _ text: String) {
         guard warnings.count < Self.maximumCount else { return }
-        warnings.append(UsersFileProblem(path: path, line: line, user: user, text: text))
+        warnings.append(FileProblem(path: path, line: line, user: user, text: text))
     }
 
     /// What the caller is told when something was refused.
-    var errors: UsersFileErrors {
-        UsersFileErrors(problems: problems.sorted { ($0.line ?? 0) < ($1.line ?? 0) })
+    var errors: FileErrors {
+        FileErrors(problems: problems.sorted { ($0.line ?? 0) < ($1.line ?? 0) })
     }
 }

@@ -26,21 +26,18 @@ struct FileStamp: Equatable, Sendable {
     }
 }
 
-/// A users file, read whole.
-struct UsersFileContent {
-    /// Some fifty thousand users, in octets: 8 MiB.
-    static let maximumCount = 8 << 20
-
+/// A file of ours, read whole.
+struct FileContent {
     let octets: [UInt8]
     let stamp: FileStamp
     let isReadByEverybody: Bool
 
     /// Only a regular file is read: O_NONBLOCK keeps a FIFO without a writer from holding the
     /// thread, and a device could deliver octets for ever.
-    init(_ path: String) throws(UsersFileErrors) {
-        func refusal(_ text: String) -> UsersFileErrors {
-            UsersFileErrors(
-                problems: [UsersFileProblem(path: path, line: nil, user: nil, text: text)])
+    init(_ path: String, maximumCount: Int) throws(FileErrors) {
+        func refusal(_ text: String) -> FileErrors {
+            FileErrors(
+                problems: [FileProblem(path: path, line: nil, user: nil, text: text)])
         }
         let descriptor = unsafe open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
         guard descriptor >= 0 else { throw refusal("cannot be read: \(errorText(errno))") }
@@ -54,7 +51,7 @@ struct UsersFileContent {
         isReadByEverybody = status.st_mode & S_IROTH != 0
         var octets: [UInt8] = []
         var piece = [UInt8](repeating: 0, count: 65_536)
-        while octets.count <= Self.maximumCount {
+        while octets.count <= maximumCount {
             let count = unsafe piece.withUnsafeMutableBytes { buffer in
                 // Safe because the buffer is the array's, for as long as the call lasts.
                 unsafe read(descriptor, buffer.baseAddress, buffer.count)
@@ -67,7 +64,7 @@ struct UsersFileContent {
             }
             octets.append(contentsOf: piece.prefix(count))
         }
-        throw refusal("is too large; allowed: at most \(Self.maximumCount) octets")
+        throw refusal("is too large; allowed: at most \(maximumCount) octets")
     }
 }
 

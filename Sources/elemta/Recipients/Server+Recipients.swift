@@ -1,0 +1,109 @@
+import ElemtaConfiguration
+import ElemtaReactor
+import ElemtaSMTP
+import Logging
+
+/// RCPT: who may be sent to, who exists, and what becomes of aliases.
+extension Server {
+    /// Mailboxes that the recipients of one message may stand for, at least; `limits.max_recipients`
+    /// when that is more.
+    private static let leastMailboxCount = AliasExpansion.maximumCount
+
+    /// Relaying, who exists, and room for a longer envelope. Nil: `answered(_:for:)` follows.
+    func verdict(on recipient: ForwardPath, of session: Session) -> Verdict? {
+        guard policy.accepts(recipient, mayRelay: mayRelay(session)) else {
+            return .refuse(.relayingDenied)
+        }
+        guard !budget.isExhausted else { return .refuse(.insufficientStorage) }
+        guard let recipients, let mailbox = recipient.mailbox ?? postmaster else { return .accept }
+        return recipients.ask(mailbox, for: session.connectionID)
+            .map { verdict(for: $0, of: session) }
+    }
+
+    /// What was found out about the recipient that a session has asked for; stale when it has gone.
+    func answered(_ answer: RecipientAnswer, for id: ConnectionID) {
+        guard let session = sessions[id] else { return }
+        session.answered(verdict(for: answer, of: session))
+    }
+
+    private func verdict(for answer: RecipientAnswer, of session: Session) -> Verdict {
+        switch answer {
+        case .exists(let count):
+            let limit = max(configuration.limits.maxRecipients, Self.leastMailboxCount)
+            // RFC 5321 4.5.3.1.10: what is too many here goes in another transaction.
+            guard session.admitMailboxes(count, limit: limit) else {
+                return .refuse(.tooManyRecipients)
+            }
+            return .accept
+        case .unknown: return .refuse(.unknownRecipient)
+        case .unavailable: return .refuse(.recipientUnavailable)
+        case .misconfigured: return .refuse(.recipientMisconfigured)
+        }
+    }
+
+    // MARK: The envelope
+
+    /// The transaction as it is queued: `<Postmaster>` is somebody, and aliases are the mailboxes
+    /// that they stand for. Both are looked up again, since the files may have changed since RCPT.
+    func addressed(_ transaction: MailTransaction, from session: Session) -> MailTransaction {
+        withAliases(withPostmaster(transaction, from: session))
+    }
+
+    /// `<Postmaster>` without a domain (RFC 5321 4.5.1) is somebody from here on.
+    ///
+    /// A stranger hears nothing more of it where that somebody isn't local: mail to our postmaster
+    /// must not become reports to whomever the reverse-path names.
+    private func withPostmaster(
+        _ transaction: MailTransaction, from session: Session
+    ) -> MailTransaction {
+        guard transaction.recipients.contains(where: { $0.path == .postmaster }),
+            let postmaster
+        else { return transaction }
+        let isKnown = mayRelay(session) || policy.isLocal(postmaster.domain)
+        var addressed = transaction
+        addressed.recipients = transaction.recipients.map { recipient in
+            guard recipient.path == .postmaster else { return recipient }
+            return AcceptedRecipient(
+                path: .mailbox(postmaster), notify: isKnown ? recipient.notify : .never,
+                originalRecipient: recipient.originalRecipient)
+        }
+        return addressed
+    }
+
+    /// Whom an alias brings who is among the recipients already, on the same terms, is left out.
+    private func withAliases(_ transaction: MailTransaction) -> MailTransaction {
+        guard let rules = recipients?.rules else { return transaction }
+        var addressed = transaction
+        addressed.recipients = []
+        var seen: Set<RecipientTerms> = []
+        for recipient in transaction.recipients {
+            guard let mailbox = recipient.path.mailbox,
+                case .alias(let targets, _) = rules.find(mailbox)
+            else {
+                seen.formUnion(RecipientTerms(recipient).map { [$0] } ?? [])
+                addressed.recipients.append(recipient)
+                continue
+            }
+            let others = AliasExpansion.recipients(of: recipient, known: mailbox, as: targets)
+            for other in others {
+                guard let terms = RecipientTerms(other), seen.insert(terms).inserted else {
+                    continue
+                }
+                addressed.recipients.append(other)
+            }
+        }
+        return addressed
+    }
+
+    /// A mailbox, and when its sender wants a report.
+    private struct RecipientTerms: Hashable {
+        private let identity: AliasExpansion.Identity
+        private let notify: NotifyConditions
+
+        init?(_ recipient: AcceptedRecipient) {
+            guard let mailbox = recipient.path.mailbox else { return nil }
+            identity = AliasExpansion.Identity(mailbox)
+            notify = recipient.notify
+        }
+    }
+}

@@ -1,0 +1,240 @@
+"""Who exists in a local domain: address files and their aliases, directories, the next hop's word."""
+
+import unittest
+
+from harness import directory
+from harness.case import STRANGER, Case, WithCertificates, routes_to, unique
+from harness.waiting import until
+
+ADDRESSES = """\
+# Who is here.
+alice
+bob@example.com
+sales: alice, carol@example.net,
+    dave@example.org
+forward: erin@example.net
+alice+list: bob
+keep: keep, copy@example.net
+one: two
+two: one
+"""
+UNKNOWN = "550 5.1.1 No such user here"
+LATER = "451 4.3.0"
+SENDER = "sender@example.org"
+
+
+def rules(**rule):
+    return {"recipients": [{"domain": "example.com", **rule}]}
+
+
+class RecipientCase(Case):
+    def listed(self, text=ADDRESSES, configuration=None):
+        """A server whose recipients are listed in `addresses.txt`."""
+        folder = self.directory()
+        (folder / "addresses.txt").write_text(text)
+        sink = self.sink()
+        configuration = routes_to(sink) | rules(file="addresses.txt") | (configuration or {})
+        return self.server(configuration, directory=folder), sink
+
+    def answer(self, server, address, source=STRANGER):
+        """What RCPT for the address is answered."""
+        with self.client(server, source) as client:
+            self.assertReply(client.command("MAIL FROM:<sender@example.org>"), "250")
+            return str(client.command(f"RCPT TO:<{address}>"))
+
+    def delivered(self, server, sink, *recipients, parameters=""):
+        """Sends a message to these; who got it where it went, with the parameters of RCPT."""
+        token = unique()
+        before = len(sink.messages)
+        with self.client(server, STRANGER) as client:
+            commands = [f"MAIL FROM:<{SENDER}>"] + [f"RCPT TO:<{to}>{parameters}" for to in recipients]
+            for command in commands:
+                self.assertReply(client.command(command), "250")
+            self.assertReply(client.data(b"Subject: x\r\n\r\n" + token + b"\r\n"), "250")
+        server.until_nothing_waits()
+        found = [message for message in sink.messages[before:] if token in message.content]
+        return {
+            address.decode(): [word.decode() for word in words]
+            for message in found
+            for address, words in message.recipients
+        }
+
+
+class AddressFiles(RecipientCase):
+    def test_whoever_is_not_listed_is_refused_at_rcpt(self):
+        server, _ = self.listed()
+        for address, expected in (
+            ("alice@example.com", "250"),
+            ("Alice@Example.COM", "250"),
+            ("alice+any@example.com", "250"),
+            ("sales@example.com", "250"),
+            ("postmaster@example.com", "250"),
+            ("PostMaster", "250"),
+            ("nobody@example.com", UNKNOWN),
+            ("carol@example.com", UNKNOWN),
+            ("nobody+alice@example.com", UNKNOWN),
+            ("nobody@example.net", "554 5.7.1"),
+        ):
+            with self.subTest(address):
+                self.assertTrue(self.answer(server, address).startswith(expected))
+        # Those who may relay are told at once, too; other domains aren't looked up.
+        self.assertEqual(self.answer(server, "nobody@example.com", None), UNKNOWN)
+        self.assertTrue(self.answer(server, "nobody@example.net", None).startswith("250"))
+
+    def test_aliases_are_delivered_to_their_targets(self):
+        server, sink = self.listed()
+        for address, expected in (
+            ("sales", {"alice@example.com", "carol@example.net", "dave@example.org"}),
+            ("forward", {"erin@example.net"}),
+            ("alice+list", {"bob@example.com"}),
+            ("alice+other", {"alice+other@example.com"}),
+            ("keep", {"keep@example.com", "copy@example.net"}),
+        ):
+            with self.subTest(address):
+                self.assertEqual(set(self.delivered(server, sink, f"{address}@example.com")), expected)
+        # The client's words stand in the trace field, not whom they stand for.
+        self.assertIn(b"for <sales@example.com>", sink.messages[0].trace)
+        self.assertNotIn(b"carol", sink.messages[0].content)
+
+    def test_nobody_gets_a_message_twice(self):
+        server, sink = self.listed()
+        token = unique()
+        with self.client(server, STRANGER) as client:
+            client.message(
+                SENDER, ["alice@example.com", "sales@example.com", "sales@example.com"],
+                b"Subject: x\r\n\r\n" + token + b"\r\n",
+            )
+        server.until_nothing_waits()
+        addresses = [
+            address for message in sink.messages if token in message.content for address in message.addresses
+        ]
+        self.assertEqual(
+            sorted(addresses), ["alice@example.com", "carol@example.net", "dave@example.org"]
+        )
+
+    def test_what_the_sender_asked_for_goes_along(self):
+        server, sink = self.listed()
+        self.assertEqual(
+            self.delivered(server, sink, "forward@example.com", parameters=" NOTIFY=SUCCESS,FAILURE"),
+            {"erin@example.net": ["NOTIFY=SUCCESS,FAILURE", "ORCPT=rfc822;forward@example.com"]},
+        )
+        self.assertEqual(
+            self.delivered(
+                server, sink, "forward@example.com",
+                parameters=" NOTIFY=NEVER ORCPT=rfc822;first@example.org",
+            ),
+            {"erin@example.net": ["NOTIFY=NEVER", "ORCPT=rfc822;first@example.org"]},
+        )
+        self.assertEqual(
+            self.delivered(server, sink, "keep@example.com", parameters=" NOTIFY=FAILURE,DELAY"),
+            {
+                address: ["NOTIFY=FAILURE,DELAY", "ORCPT=rfc822;keep@example.com"]
+                for address in ("keep@example.com", "copy@example.net")
+            },
+        )
+
+    def test_an_alias_in_a_circle_loses_nothing(self):
+        server, _ = self.listed()
+        self.assertTrue(self.answer(server, "one@example.com").startswith("451 4.3.5"))
+        self.assertIn("leads back to <one@example.com>", server.log)
+
+    def test_guessing_at_addresses_ends_the_session(self):
+        server, _ = self.listed(configuration={"limits": {"max_errors": 3}})
+        with self.client(server, STRANGER) as client:
+            client.command("MAIL FROM:<sender@example.org>")
+            for number in range(3):
+                self.assertReply(client.command(f"RCPT TO:<guess{number}@example.com>"), UNKNOWN)
+            self.assertReply(client.command("RCPT TO:<guess@example.com>"), "421 4.7.0")
+            self.assertTrue(client.is_closed())
+
+    def test_recipients_that_stand_for_too_many_go_in_another_transaction(self):
+        lists = "".join(
+            f"list{number}: " + ",".join(f"user{number}-{member}" for member in range(400)) + "\n"
+            for number in range(3)
+        )
+        server, _ = self.listed(lists)
+        with self.client(server, STRANGER) as client:
+            self.assertDialogue(
+                client,
+                ("MAIL FROM:<sender@example.org>", "250"),
+                ("RCPT TO:<list0@example.com>", "250"), ("RCPT TO:<list1@example.com>", "250"),
+                ("RCPT TO:<list2@example.com>", "452 4.5.3"), ("RSET", "250"),
+                ("MAIL FROM:<sender@example.org>", "250"), ("RCPT TO:<list2@example.com>", "250"),
+            )
+
+    def test_the_file_is_read_again_when_it_changes(self):
+        server, _ = self.listed()
+        file = server.directory / "addresses.txt"
+        file.write_text("erin\n")
+        server.process.send_signal(1)
+        until(lambda: "recipients_reloaded" in server.log, "the file read at SIGHUP")
+        self.assertEqual(self.answer(server, "alice@example.com"), UNKNOWN)
+        self.assertTrue(self.answer(server, "erin@example.com").startswith("250"))
+        file.write_text("erin erin\n")
+        until(lambda: "recipients_not_reloaded" in server.log, "the mistake noticed by itself", 30)
+        self.assertTrue(self.answer(server, "erin@example.com").startswith("250"))
+
+    def test_check_reads_the_files_and_tells_of_circles(self):
+        server, _ = self.listed()
+        said = server.run("check")
+        self.assertIn("recipients     example.com: addresses.txt, 8 addresses and aliases", said)
+        self.assertIn("line 9: the alias leads back to <one@example.com>", said)
+        (server.directory / "addresses.txt").write_text("a b\n")
+        self.assertIn('addresses.txt:1: found "a b"', server.run("check", status=78))
+        self.assertIn('addresses.txt:1: found "a b"', server.run("server", status=78))
+
+
+@unittest.skipUnless(directory.is_there(), "no slapd: scripts/dependencies test")
+class Directories(WithCertificates, RecipientCase):
+    def asking(self, slapd, **configuration):
+        sink = self.sink()
+        return self.server(routes_to(sink) | rules(ldap=slapd.settings()) | configuration)
+
+    def directory_server(self):
+        slapd = directory.Directory(self.directory(), self.pair)
+        self.addCleanup(slapd.stop)
+        return slapd
+
+    def test_the_directory_says_who_exists(self):
+        server = self.asking(self.directory_server())
+        for address, expected in (
+            ("alice@example.com", "250"),
+            ("Alice@EXAMPLE.com", "250"),
+            ("alice+tag@example.com", "250"),
+            ("postmaster@example.com", "250"),
+            ("nobody@example.com", UNKNOWN),
+            ("*@example.com", UNKNOWN),
+            ("ali*@example.com", UNKNOWN),
+        ):
+            with self.subTest(address):
+                self.assertTrue(self.answer(server, address).startswith(expected))
+
+    def test_answers_keep_their_order_under_pipelining(self):
+        server = self.asking(self.directory_server())
+        with self.client(server, STRANGER) as client:
+            addresses = ["nobody", "alice", "no", "bob", "none", "postmaster"]
+            commands = ["MAIL FROM:<sender@example.org>"]
+            commands += [f"RCPT TO:<{name}@example.com>" for name in addresses] + ["NOOP", "DATA"]
+            client.send("".join(f"{command}\r\n" for command in commands).encode())
+            codes = [reply.code for reply in client.replies(len(commands))]
+            self.assertEqual(codes, [250, 550, 250, 550, 250, 550, 250, 250, 354])
+            client.send(b"Subject: x\r\n\r\nx\r\n.\r\nQUIT\r\n")
+            self.assertEqual([reply.code for reply in client.replies(2)], [250, 221])
+
+    def test_while_it_is_down_recipients_wait_and_nobody_else_does(self):
+        slapd = self.directory_server()
+        server = self.asking(slapd, local_domains=["example.com", "open.example"])
+        slapd.stop()
+        self.assertTrue(self.answer(server, "alice@example.com").startswith(LATER))
+        self.assertTrue(self.answer(server, "alice@open.example").startswith("250"))
+        slapd.start()
+        until(lambda: self.answer(server, "alice@example.com").startswith("250"), "the directory asked", 30)
+        self.assertEqual(self.answer(server, "nobody@example.com"), UNKNOWN)
+
+    def test_a_client_that_leaves_with_its_question_is_forgotten(self):
+        server = self.asking(self.directory_server())
+        for _ in range(20):
+            client = self.client(server, STRANGER)
+            client.send(b"MAIL FROM:<sender@example.org>\r\nRCPT TO:<alice@example.com>\r\n")
+            client.close()
+        self.assertTrue(self.answer(server, "alice@example.com").startswith("250"))
