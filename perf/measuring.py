@@ -70,10 +70,27 @@ def family(pid):
 
 def proportional_octets(pid):
     """PSS: private memory plus the process's share of what it shares."""
+    return rollup(pid, "Pss")
+
+
+def anonymous_octets(pid):
+    """Private memory that no file stands behind: the pages of a mapped spool are the system's cache."""
+    return rollup(pid, "Anonymous")
+
+
+def rollup(pid, name):
     for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
-    raise SystemExit(f"/proc/{pid}/smaps_rollup says nothing of Pss")
+    raise SystemExit(f"/proc/{pid}/smaps_rollup says nothing of {name}")
+
+
+def written_octets(pid):
+    """What the process has had written to the disk."""
+    for line in pathlib.Path(f"/proc/{pid}/io").read_text().splitlines():
+        if line.startswith("write_bytes:"):
+            return int(line.split()[1])
+    raise SystemExit(f"/proc/{pid}/io says nothing of write_bytes")
 
 
 class figures:

@@ -10,7 +10,7 @@ import Synchronization
 /// comes after `stop` is dropped and stays in the spool.
 public final class DeliveryService: DeliveryDispatch {
     private let settings: DeliverySettings
-    private let router: Router
+    let router: Router
     private let events: @Sendable (DeliveryEvent) -> Void
     private let state = Mutex(State.idle([]))
 

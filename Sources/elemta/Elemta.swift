@@ -14,7 +14,7 @@ import ArgumentParser
         version: "elemta \(version)",
         subcommands: [
             ServerCommand.self, CheckCommand.self, QueueCommand.self, VersionCommand.self,
-            CheckSpoolCommand.self,
+            ExplainCommand.self, CheckSpoolCommand.self,
         ],
         defaultSubcommand: ServerCommand.self)
 }

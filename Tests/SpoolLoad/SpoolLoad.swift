@@ -83,6 +83,9 @@ func say(_ text: String) {
         concurrency: Int, messages: Int, octets: Int, keeps: Bool
     ) throws {
         let content = ContentOctets([UInt8](repeating: 0x78, count: octets))
+        let written = writtenOctets()
+        var waits: [Double] = []
+        waits.reserveCapacity(messages)
         let acknowledged = Inbox<[Acknowledgement]>()
         let processor = Mutex((first: 0.0, last: 0.0, commits: 0))
         let sink = Sink()
@@ -101,8 +104,8 @@ func say(_ text: String) {
         func submit() {
             spool.accept(
                 Submission(
-                    token: 0, envelope: envelope(spool, transaction, octets),
-                    content: .inMemory(content)))
+                    token: UInt64(seconds(CLOCK_MONOTONIC) * 1e9),
+                    envelope: envelope(spool, transaction, octets), content: .inMemory(content)))
         }
         let begin = seconds(CLOCK_MONOTONIC)
         for _ in 0..<concurrency { submit() }
@@ -112,6 +115,7 @@ func say(_ text: String) {
             for batch in batches {
                 for answer in batch {
                     done += 1
+                    waits.append(seconds(CLOCK_MONOTONIC) * 1000 - Double(answer.token) / 1e6)
                     if case .failure = answer.result { refused += 1 }
                     if done + concurrency <= messages { submit() }
                 }
@@ -123,11 +127,16 @@ func say(_ text: String) {
         worker.join()
         let times = processor.withLock { $0 }
         let perMessage = (times.last - times.first) / Double(messages) * 1e6
-        let rate = Int(Double(messages) / elapsed)
+        waits.sort()
+        func percentile(_ share: Double) -> Double { waits[Int(Double(waits.count - 1) * share)] }
+        // What was delivered and removed is in it: the spool has been closed.
+        let octetsWritten = writtenOctets() - written
         say(
-            "\(concurrency) submitters, \(octets) octets: \(rate) messages/s, "
-                + "\(Int(perMessage * 10))e-1 us of the spool thread each, "
-                + "\(messages / max(times.commits, 1)) messages a commit, \(refused) refused\n")
+            "{\"rate\": \(Double(messages) / elapsed), \"p50_ms\": \(percentile(0.5)), "
+                + "\"p99_ms\": \(percentile(0.99)), \"octets\": \(messages * octets), "
+                + "\"written\": \(octetsWritten), \"refused\": \(refused), "
+                + "\"spool_thread_us\": \(perMessage), "
+                + "\"messages_a_commit\": \(messages / max(times.commits, 1))}\n")
         if keeps { try remember(options, messages) }
     }
 
@@ -151,14 +160,20 @@ func say(_ text: String) {
     }
 
     /// Octets of anonymous memory, which leaves out the pages of the map.
-    static func ownMemory() -> Int {
-        guard let file = unsafe fopen("/proc/self/status", "r") else { return 0 }
+    static func ownMemory() -> Int { number("RssAnon:", in: "/proc/self/status") * 1024 }
+
+    /// Octets that this process has had written to the disk.
+    static func writtenOctets() -> Int { number("write_bytes:", in: "/proc/self/io") }
+
+    /// The number behind a name in one of the kernel's tables.
+    static func number(_ name: String, in table: String) -> Int {
+        guard let file = unsafe fopen(table, "r") else { return 0 }
         defer { unsafe fclose(file) }
         var line = [CChar](repeating: 0, count: 256)
         while unsafe fgets(&line, 256, file) != nil {
             let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8($0) }, as: UTF8.self)
-            guard text.hasPrefix("RssAnon:") else { continue }
-            return (text.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0) * 1024
+            guard text.hasPrefix(name) else { continue }
+            return Int(text.filter(\.isNumber)) ?? 0
         }
         return 0
     }

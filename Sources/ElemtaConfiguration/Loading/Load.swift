@@ -6,6 +6,14 @@ public struct LoadedConfiguration: Sendable {
     public let source: ConfigurationSource
     /// For the log, at start.
     public let warnings: [ConfigurationProblem]
+    /// Where each key that was given was given.
+    let origins: [String: ConfigurationOrigin]
+
+    /// Where the key with this path, such as `delivery.routes[0].tls`, was given, or else what it is
+    /// a part of; nil: nowhere, its default holds.
+    public func origin(of key: String) -> ConfigurationOrigin? {
+        Findings.origin(of: key, in: origins)
+    }
 }
 
 extension Configuration {
@@ -68,7 +76,8 @@ extension Configuration {
         }
         guard findings.problemCount == 0 else { throw findings.errors }
         return LoadedConfiguration(
-            configuration: configuration, source: source, warnings: findings.warnings)
+            configuration: configuration, source: source, warnings: findings.warnings,
+            origins: findings.origins)
     }
 
     /// The tree of a file; nil when it isn't one, which the findings then say.

@@ -71,7 +71,7 @@ struct Router: Sendable {
 
     func destination(for recipient: ForwardPath, demand: TransportDemand) -> Destination {
         let domain = recipient.mailbox?.domain ?? ownDomain
-        switch choice(for: domain) {
+        switch match(domain)?.choice ?? otherwise {
         case .fixed(let destinations): return destinations[demand]
         case .mailExchangers(let tls):
             let hop = NextHop.smtp(RemoteServer(mailDomain: domain))
@@ -81,12 +81,22 @@ struct Router: Sendable {
         }
     }
 
-    private func choice(for domain: Domain) -> Choice {
+    /// Which rule `destination(for:demand:)` goes by.
+    func rule(for recipient: ForwardPath) -> RouteDecision.Rule {
+        if let match = match(recipient.mailbox?.domain ?? ownDomain) { return .route(match.place) }
+        switch otherwise {
+        case .fixed: return .relayHost
+        case .mailExchangers: return .mailExchangers
+        }
+    }
+
+    /// The first route that matches.
+    private func match(_ domain: Domain) -> (place: Int, choice: Choice)? {
         let own = exact[domain]
         for entry in patterns {
             if let own, own.place < entry.place { break }
-            if entry.pattern.matches(domain) { return entry.choice }
+            if entry.pattern.matches(domain) { return (entry.place, entry.choice) }
         }
-        return own?.choice ?? otherwise
+        return own
     }
 }

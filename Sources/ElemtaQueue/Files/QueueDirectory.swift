@@ -24,6 +24,7 @@ struct QueueDirectory: ~Copyable {
         }
         let lock = try QueueLock(made: path)
         do throws(FileError) {
+            try Compaction.removeLeftovers(in: path)
             for name in ["content", "quarantine"] {
                 try FileSystem.makeDirectory("\(path)/\(name)")
             }
@@ -72,7 +73,8 @@ struct QueueDirectory: ~Copyable {
 
     /// What we put into `queue_dir`.
     private static let ownNames: Set<String> = [
-        "clean", "content", "control.sock", "lock", "quarantine", "reserve", "salvaged.mdb",
+        "clean", Compaction.name, "content", "control.sock", "lock", "quarantine", "reserve",
+        "salvaged.mdb",
         "salvaged.mdb-lock", "spool.mdb", "spool.mdb-lock",
     ]
     /// What lies in a directory that is as good as empty: a file system of its own, a folder of a

@@ -71,6 +71,13 @@ import Glibc
         }
     }
 
+    /// Writes what is in use into a new file, page after page and nothing between (`mdb_env_copy2`
+    /// with `MDB_CP_COMPACT`). Nothing is synced, and what an error leaves of the file stays.
+    func copyCompacted(to path: String) throws(LMDBError) {
+        try LMDBError.check(
+            unsafe mdb_env_copy2(handle, path, UInt32(MDB_CP_COMPACT)), "mdb_env_copy2")
+    }
+
     /// Begins the one write transaction there can be; blocks while another process has it.
     func beginWriting() throws(LMDBError) -> WriteTransaction {
         try unsafe WriteTransaction(environment: handle)

@@ -71,6 +71,8 @@ public struct SpoolStatistics: Hashable, Sendable {
     public var outstanding = 0
     public var held = 0
     public var failed = 0
+    /// Destinations that can't be reached at the moment; 0 on a stopped server.
+    public var unreachable = 0
     /// Octets of `spool.mdb`.
     public var fileOctets: UInt64 = 0
 

@@ -242,6 +242,7 @@ public final class Spool: Sendable {
         }
         var statistics = shared.statistics.withLock { $0 }
         if isIdle { statistics = try store.countMessages(sight) }
+        statistics.unreachable = shared.obstacles.withLock { $0.count }
         statistics.fileOctets = store.fileOctets
         return statistics
     }

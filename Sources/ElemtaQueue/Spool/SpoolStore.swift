@@ -164,6 +164,21 @@ final class SpoolStore: @unchecked Sendable {
         _ = try beginGeneration()
     }
 
+    /// Closes the environment, puts a file that is whole and synced in the place of the one that there
+    /// is, and opens that. A crash leaves one or the other.
+    func exchange(for file: String) throws(SpoolError) {
+        try gate.writing { () throws(SpoolError) in
+            tables = nil
+            do throws(FileError) {
+                try FileSystem.move(file, to: "\(path)/\(name)")
+                try FileSystem.syncDirectory(path)
+            } catch {
+                throw error.spoolError
+            }
+            tables = try openTables()
+        }
+    }
+
     /// Closes the environment; everything fails from here on.
     func close() {
         gate.writing { tables = nil }

@@ -104,7 +104,7 @@ extension Reply {
     static let alreadyInsideTLS = Reply(503, 5, 1, "TLS is already active")
     static let notInTransaction = Reply(503, 5, 1, "Not during a mail transaction")
     static let unknownMechanism = Reply(504, 5, 4, "Authentication mechanism not supported")
-    static let loginRequired = Reply(530, 7, 0, "Authentication required")
+    public static let loginRequired = Reply(530, 7, 0, "Authentication required")
     static let mustStartTLS = Reply(530, 7, 0, "Must issue STARTTLS first")
     /// The same for an unknown user as for a wrong password.
     static let loginFailed = Reply(535, 7, 8, "Authentication credentials invalid")
@@ -114,7 +114,7 @@ extension Reply {
     static let bareNewlineInContent = Reply(
         550, 6, 11, "Message contains a bare CR or LF; lines end with CRLF")
     public static let unknownRecipient = Reply(550, 1, 1, "No such user here")
-    static let messageTooLarge = Reply(552, 3, 4, "Message size exceeds the limit")
+    public static let messageTooLarge = Reply(552, 3, 4, "Message size exceeds the limit")
     static let needsSMTPUTF8 = Reply(553, 6, 7, "Non-ASCII address without SMTPUTF8")
     static let senderNotAllowed = Reply(553, 7, 1, "Sender address not allowed for this user")
     public static let relayingDenied = Reply(554, 7, 1, "Relaying denied")

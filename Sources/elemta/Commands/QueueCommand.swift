@@ -12,7 +12,8 @@ struct QueueCommand: ParsableCommand {
             itself.
             """,
         subcommands: [
-            List.self, Show.self, Stats.self, Retry.self, Hold.self, Release.self, Delete.self,
+            List.self, Show.self, Why.self, Stats.self, Retry.self, Hold.self, Release.self,
+            Delete.self, Compact.self,
         ])
 
     struct List: ParsableCommand {
@@ -48,6 +49,19 @@ struct QueueCommand: ParsableCommand {
         }
     }
 
+    struct Why: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Tell a message's story: where from, where to and why, what comes next.")
+
+        @OptionGroup var options: ConfigurationOptions
+        @Argument(help: "The message's id.") var id: MessageID
+        @Flag(help: "As a JSON object.") var json = false
+
+        func run() throws {
+            try QueueRequest(.why, .ids([id]), form: json ? .json : .table).perform(options)
+        }
+    }
+
     struct Stats: ParsableCommand {
         static let configuration = CommandConfiguration(abstract: "The queue in numbers.")
 
@@ -67,7 +81,7 @@ struct QueueCommand: ParsableCommand {
         @OptionGroup var selected: SelectionOptions
 
         func run() throws {
-            try QueueRequest(.change(.retry), selected.selection).perform(options)
+            try selected.request(.change(.retry)).perform(options)
         }
     }
 
@@ -79,7 +93,7 @@ struct QueueCommand: ParsableCommand {
         @OptionGroup var selected: SelectionOptions
 
         func run() throws {
-            try QueueRequest(.change(.hold), selected.selection).perform(options)
+            try selected.request(.change(.hold)).perform(options)
         }
     }
 
@@ -90,7 +104,7 @@ struct QueueCommand: ParsableCommand {
         @OptionGroup var selected: SelectionOptions
 
         func run() throws {
-            try QueueRequest(.change(.release), selected.selection).perform(options)
+            try selected.request(.change(.release)).perform(options)
         }
     }
 
@@ -102,7 +116,41 @@ struct QueueCommand: ParsableCommand {
         @OptionGroup var selected: SelectionOptions
 
         func run() throws {
-            try QueueRequest(.change(.delete), selected.selection).perform(options)
+            try selected.request(.change(.delete)).perform(options)
+        }
+    }
+}
+
+extension QueueCommand {
+    struct Compact: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract:
+                "Make the queue's file as small as what is in it; the server must be stopped.",
+            discussion: """
+                A spool uses the room of messages that have gone again, and never gives it back to \
+                the file system. This needs as much free room as the result has.
+                """)
+
+        @OptionGroup var options: ConfigurationOptions
+        @Flag(help: "As a JSON object.") var json = false
+
+        func run() throws {
+            let loaded = try options.load()
+            let output = TerminalOutput()
+            output.tell("copying \(loaded.configuration.queueDir)/spool.mdb")
+            let report: CompactionReport
+            do throws(SpoolError) {
+                report = try Spool.compact(SpoolOptions(loaded.configuration))
+            } catch {
+                if case .held = error {
+                    output.complain("\(error); stop the server first")
+                } else {
+                    output.complain("\(error)")
+                }
+                throw ExitStatus(opening: error).code
+            }
+            _ = output.write(
+                QueuePrinter(form: json ? .json : .table, remark: .reason).compaction(report))
         }
     }
 }
@@ -137,6 +185,11 @@ struct SelectionOptions: ParsableArguments {
     @Argument(help: "The messages' ids.") var ids: [MessageID] = []
     @OptionGroup var filter: FilterOptions
     @Flag(help: "All messages.") var all = false
+    @Flag(help: "What was done, as a JSON object.") var json = false
+
+    func request(_ action: QueueRequest.Action) -> QueueRequest {
+        QueueRequest(action, selection, form: json ? .json : .table)
+    }
 
     var selection: QueueSelection {
         if all { return .all }
@@ -190,7 +243,18 @@ extension QueueRequest {
             throw ExitStatus.unavailable.code
         case .noServer:
             try performOnStoppedServer(
-                SpoolOptions(loaded.configuration))
+                SpoolOptions(loaded.configuration), rules: rules(loaded.configuration))
+        }
+    }
+
+    /// For `why`, the only one that tells of them.
+    private func rules(_ configuration: Configuration) -> DeliveryRules? {
+        guard action == .why, !configuration.devMode else { return nil }
+        do throws(RelayLoginError) {
+            return try DeliveryRules(configuration)
+        } catch {
+            complain("\(error)")
+            return nil
         }
     }
 }

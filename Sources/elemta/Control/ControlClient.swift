@@ -22,18 +22,19 @@ enum ControlClient {
         guard Descriptors.writeAll(ControlFrame.request(words), to: descriptor) else {
             return .broken
         }
+        let output = TerminalOutput()
         var waiting: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 64 * 1024)
         while true {
             let count = Descriptors.read(descriptor, into: &buffer)
             guard count > 0 else { return .broken }
             waiting.append(contentsOf: buffer[..<count])
-            if let outcome = consume(&waiting) { return outcome }
+            if let outcome = consume(&waiting, output) { return outcome }
         }
     }
 
     /// Copies the whole frames out; an outcome once the last one was there.
-    private static func consume(_ waiting: inout [UInt8]) -> Outcome? {
+    private static func consume(_ waiting: inout [UInt8], _ output: TerminalOutput) -> Outcome? {
         var rest = waiting[...]
         defer { waiting = Array(rest) }
         while true {
@@ -44,10 +45,10 @@ enum ControlClient {
                 rest = rest.dropFirst(count)
                 switch frame {
                 case .output(let octets):
-                    guard Descriptors.writeAll(octets, to: STDOUT_FILENO) else {
-                        return .finished(status: 0)
-                    }
-                case .complaint(let octets): Descriptors.writeAll(octets, to: STDERR_FILENO)
+                    guard output.write(octets) else { return .finished(status: 0) }
+                case .complaint(let octets): output.complain(octets)
+                case .progress(let octets):
+                    output.tell(String(decoding: octets, as: UTF8.self))
                 case .exit(let status): return .finished(status: Int32(status))
                 }
             }

@@ -23,10 +23,12 @@ final class ControlEndpoint {
     private var sweep: LoopTimer?
 
     /// Listens on `path` (mode 0600). Throws what keeps the server from starting.
-    init(loop: EventLoop, path: String, queue: any QueueView, log: Logger) throws {
+    init(
+        loop: EventLoop, path: String, queue: any QueueView, rules: DeliveryRules?, log: Logger
+    ) throws {
         self.loop = loop
         self.log = log
-        operations = QueueOperations(queue: queue)
+        operations = QueueOperations(queue: queue, rules: rules)
         pipe = try EventPipe<Answer>(loop: loop) { [unowned self] answers in
             for answer in answers { clients[answer.client]?.send(answer.frame) }
         }
@@ -111,6 +113,10 @@ private final class ControlOutput: QueueOutput {
     func complain(_ text: String) {
         flush()
         send(.complaint(Array("elemta: \(text)\n".utf8.prefix(ControlFrame.longestPayload))))
+    }
+
+    func tell(_ progress: String) {
+        send(.progress(Array(progress.utf8.prefix(ControlFrame.longestPayload))))
     }
 
     /// False once the client is gone.

@@ -8,6 +8,8 @@ enum ControlFrame: Equatable, Sendable {
     case output([UInt8])
     /// Octets for standard error.
     case complaint([UInt8])
+    /// How far the work has come, as text for a terminal.
+    case progress([UInt8])
     /// The last frame: the exit status (sysexits(3)).
     case exit(UInt8)
 
@@ -21,6 +23,7 @@ enum ControlFrame: Equatable, Sendable {
         switch self {
         case .output(let payload): Self.frame(UInt8(ascii: "o"), payload)
         case .complaint(let payload): Self.frame(UInt8(ascii: "e"), payload)
+        case .progress(let payload): Self.frame(UInt8(ascii: "p"), payload)
         case .exit(let status): Self.frame(UInt8(ascii: "x"), [status])
         }
     }
@@ -51,6 +54,7 @@ enum ControlFrame: Equatable, Sendable {
         switch kind {
         case UInt8(ascii: "o"): return .frame(.output(payload), count: total)
         case UInt8(ascii: "e"): return .frame(.complaint(payload), count: total)
+        case UInt8(ascii: "p"): return .frame(.progress(payload), count: total)
         case UInt8(ascii: "x"):
             guard let status = payload.first, count == 1 else { return .invalid }
             return .frame(.exit(status), count: total)

@@ -43,7 +43,7 @@ final class ControlSession: ConnectionDelegate {
         connection.write(frame.octets)
         switch frame {
         case .output(let octets): sentCount += octets.count
-        case .complaint: break
+        case .complaint, .progress: break
         case .exit:
             connection.closeAfterFlush()
             close()

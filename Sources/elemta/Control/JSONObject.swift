@@ -14,6 +14,11 @@ struct JSONObject {
         members.append("\(Self.quoted(name)):\(value)")
     }
 
+    mutating func add(_ name: String, _ values: [String]) {
+        members.append(
+            "\(Self.quoted(name)):[\(values.map(Self.quoted).joined(separator: ","))]")
+    }
+
     mutating func add(_ name: String, _ values: [JSONObject]) {
         members.append("\(Self.quoted(name)):[\(values.map(\.text).joined(separator: ","))]")
     }

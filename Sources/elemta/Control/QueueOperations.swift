@@ -5,6 +5,8 @@ import ElemtaThreads
 /// Answers a `QueueRequest`. Blocks on the disk: not for the reactor thread.
 struct QueueOperations: Sendable {
     let queue: any QueueView
+    /// Nil where nothing is delivered.
+    let rules: DeliveryRules?
 
     /// Messages looked at in one slice of a list.
     private static let sliceLimit = 500
@@ -14,8 +16,9 @@ struct QueueOperations: Sendable {
             switch request.action {
             case .list: return try list(request, to: output)
             case .show: return try show(request, to: output)
+            case .why: return try tell(request, to: output)
             case .statistics: return try showStatistics(request, to: output)
-            case .change(let operation): return change(operation, request.selection, to: output)
+            case .change(let operation): return change(operation, request, to: output)
             }
         } catch {
             output.complain("\(error)")
@@ -99,6 +102,19 @@ struct QueueOperations: Sendable {
         }
     }
 
+    private func tell(
+        _ request: QueueRequest, to output: any QueueOutput
+    ) throws(SpoolError) -> ExitStatus {
+        guard case .ids(let ids) = request.selection else { return .failure }
+        let printer = QueuePrinter(form: request.form, remark: queue.remark)
+        for id in ids {
+            let story = QueueStory(
+                envelope: try queue.show(id), sight: queue.sight, rules: rules)
+            guard output.write(printer.story(story)) else { return .success }
+        }
+        return .success
+    }
+
     private func showStatistics(
         _ request: QueueRequest, to output: any QueueOutput
     ) throws(SpoolError) -> ExitStatus {
@@ -108,26 +124,51 @@ struct QueueOperations: Sendable {
     }
 
     private func change(
-        _ operation: QueueOperation, _ selection: QueueSelection, to output: any QueueOutput
+        _ operation: QueueOperation, _ request: QueueRequest, to output: any QueueOutput
     ) -> ExitStatus {
         if let objection = queue.objection(to: operation) {
             output.complain(objection)
             return .failure
         }
-        let missing = missingIDs(in: selection)
+        let missing = missingIDs(in: request.selection)
         for id in missing { output.complain("\(SpoolError.unknownMessage(id))") }
-        let ended = Inbox<OperationProgress>()
-        queue.perform(operation, on: selection) { progress in
-            if progress.isFinished { ended.post(progress) }
-        }
-        guard let progress = ended.takeOne() else { return .failure }
+        guard let progress = perform(operation, on: request.selection, telling: output)
+        else { return .failure }
         if let failure = progress.failure {
             output.complain("\(failure)")
             return .failure
         }
-        _ = output.write(Array("\(operation.pastTense) \(progress.changed)\n".utf8))
+        let printer = QueuePrinter(form: request.form, remark: queue.remark)
+        _ = output.write(printer.change(operation, progress.changed, missing: missing))
         return missing.isEmpty ? .success : .noInput
     }
+
+    /// Says how far it has come when that takes long.
+    private func perform(
+        _ operation: QueueOperation, on selection: QueueSelection, telling output: any QueueOutput
+    ) -> OperationProgress? {
+        let reports = Inbox<OperationProgress>()
+        // On a stopped server this works on the thread that asks, and the other one tells.
+        let worker = try? NamedThread("elemta-queue") { [queue] in
+            queue.perform(operation, on: selection) { reports.post($0) }
+        }
+        guard let worker else { return nil }
+        defer { worker.join() }
+        var told: ContinuousClock.Instant?
+        while case .elements(let list) = reports.take() {
+            for progress in list {
+                if progress.isFinished { return progress }
+                if let told, ContinuousClock.now - told < Self.progressInterval { continue }
+                told = .now
+                output.tell(
+                    "\(progress.examined) messages looked at, "
+                        + "\(operation.pastTense) \(progress.changed)")
+            }
+        }
+        return nil
+    }
+
+    private static let progressInterval = Duration.milliseconds(250)
 
     private func missingIDs(in selection: QueueSelection) -> [MessageID] {
         guard case .ids(let ids) = selection else { return [] }
@@ -136,7 +177,16 @@ struct QueueOperations: Sendable {
 }
 
 extension QueueOperation {
-    fileprivate var pastTense: String {
+    var word: String {
+        switch self {
+        case .retry: "retry"
+        case .hold: "hold"
+        case .release: "release"
+        case .delete: "delete"
+        }
+    }
+
+    var pastTense: String {
         switch self {
         case .retry: "to be tried now:"
         case .hold: "held:"
@@ -148,20 +198,18 @@ extension QueueOperation {
 
 extension QueueRequest {
     /// Opens the queue of a server that isn't running, answers, and closes it.
-    func performOnStoppedServer(_ options: SpoolOptions) throws {
+    ///
+    /// - Parameter rules: for `why`.
+    func performOnStoppedServer(_ options: SpoolOptions, rules: DeliveryRules?) throws {
         let output = TerminalOutput()
         let spool: Spool
         do throws(SpoolError) {
             spool = try Spool.open(options, for: action.purpose)
         } catch {
             output.complain("\(error)")
-            switch error {
-            case .held: throw ExitStatus.temporaryFailure.code
-            case .noQueue: throw ExitStatus.noInput.code
-            default: throw ExitStatus.unavailable.code
-            }
+            throw ExitStatus(opening: error).code
         }
-        let status = QueueOperations(queue: spool).perform(self, to: output)
+        let status = QueueOperations(queue: spool, rules: rules).perform(self, to: output)
         spool.stop()
         guard status == .success else { throw status.code }
     }
@@ -170,8 +218,20 @@ extension QueueRequest {
 extension QueueRequest.Action {
     fileprivate var purpose: SpoolPurpose {
         switch self {
-        case .list, .show, .statistics: .looking
+        case .list, .show, .why, .statistics: .looking
         case .change: .changing
         }
+    }
+}
+
+extension ExitStatus {
+    /// When a queue can't be opened, or not for what it was to be opened for.
+    init(opening error: SpoolError) {
+        self =
+            switch error {
+            case .held: .temporaryFailure
+            case .noQueue: .noInput
+            default: .unavailable
+            }
     }
 }

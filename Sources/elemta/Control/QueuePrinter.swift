@@ -59,11 +59,38 @@ struct QueuePrinter {
         return describe(envelope) + Array("\n\(lines.joined(separator: "\n"))\n".utf8)
     }
 
+    func story(_ story: QueueStory) -> [UInt8] {
+        form == .table ? story.text(self) : story.object(self).line
+    }
+
+    /// What an operation came to.
+    func change(_ operation: QueueOperation, _ count: Int, missing: [MessageID]) -> [UInt8] {
+        guard form == .table else {
+            var object = JSONObject()
+            object.add("operation", operation.word)
+            object.add("changed", count)
+            object.add("missing", missing.map(\.description))
+            return object.line
+        }
+        return Array("\(operation.pastTense) \(count)\n".utf8)
+    }
+
+    func compaction(_ report: CompactionReport) -> [UInt8] {
+        guard form == .table else {
+            var object = JSONObject()
+            object.add("before", Int(clamping: report.before))
+            object.add("after", Int(clamping: report.after))
+            return object.line
+        }
+        return Array("spool.mdb had \(report.before) octets and has \(report.after)\n".utf8)
+    }
+
     func statistics(_ statistics: SpoolStatistics) -> [UInt8] {
         let figures: [(String, Int)] = [
             ("messages", statistics.messages), ("octets", Int(clamping: statistics.octets)),
             ("outstanding", statistics.outstanding), ("held", statistics.held),
-            ("failed", statistics.failed), ("file_octets", Int(clamping: statistics.fileOctets)),
+            ("failed", statistics.failed), ("unreachable", statistics.unreachable),
+            ("file_octets", Int(clamping: statistics.fileOctets)),
         ]
         guard form == .table else {
             var object = JSONObject()
@@ -97,7 +124,7 @@ struct QueuePrinter {
         return Array(text.utf8)
     }
 
-    private func object(_ envelope: Envelope) -> JSONObject {
+    func object(_ envelope: Envelope) -> JSONObject {
         var object = JSONObject()
         object.add("id", "\(envelope.id)")
         object.add("arrival", envelope.arrival.rfc3339)
@@ -141,7 +168,7 @@ struct QueuePrinter {
         }
     }
 
-    private func describe(_ status: DeliveryStatus) -> String {
+    func describe(_ status: DeliveryStatus) -> String {
         var words: [String] = []
         if !status.nextHop.isEmpty { words.append("\(status.nextHop):") }
         if status.code > 0 { words.append("\(status.code)") }
@@ -165,7 +192,7 @@ struct QueuePrinter {
     }
 
     /// What a client or a next hop said must not act on the operator's terminal.
-    private func printable(_ text: String) -> String {
+    func printable(_ text: String) -> String {
         var printable = ""
         for scalar in text.unicodeScalars {
             printable.unicodeScalars.append(scalar.isHarmless ? scalar : "?")

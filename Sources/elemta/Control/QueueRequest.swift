@@ -6,6 +6,8 @@ struct QueueRequest: Equatable, Sendable {
     enum Action: Equatable, Sendable {
         case list
         case show
+        /// One message's story.
+        case why
         case statistics
         case change(QueueOperation)
     }
@@ -47,8 +49,9 @@ extension QueueRequest {
 
 extension QueueRequest.Action {
     private static let words: [(String, Self)] = [
-        ("list", .list), ("show", .show), ("stats", .statistics), ("retry", .change(.retry)),
-        ("hold", .change(.hold)), ("release", .change(.release)), ("delete", .change(.delete)),
+        ("list", .list), ("show", .show), ("why", .why), ("stats", .statistics),
+        ("retry", .change(.retry)), ("hold", .change(.hold)), ("release", .change(.release)),
+        ("delete", .change(.delete)),
     ]
 
     var word: String { Self.words.first { $0.1 == self }?.0 ?? "" }

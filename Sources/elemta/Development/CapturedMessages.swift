@@ -94,6 +94,8 @@ final class CapturedMessages: AcceptedMessages {
 
     var queue: any QueueView { shelf }
 
+    var rules: DeliveryRules? { nil }
+
     var readyFields: Logger.Metadata {
         ["dev_mode": "yes", "queue": "none, messages stay in memory"]
     }

@@ -30,6 +30,9 @@ protocol AcceptedMessages: AnyObject {
     /// What `elemta queue` looks at.
     var queue: any QueueView { get }
 
+    /// By what rules they leave; nil: they don't.
+    var rules: DeliveryRules? { get }
+
     /// What the line `ready` says of it.
     var readyFields: Logger.Metadata { get }
 

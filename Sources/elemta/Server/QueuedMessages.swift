@@ -33,6 +33,7 @@ final class QueuedMessages: AcceptedMessages {
             guard let obstacle = route.obstacle else { continue }
             log.warning("route_obstructed", metadata: ["problem": "\(obstacle)"])
         }
+        rules = DeliveryRules(configuration, delivery)
     }
 
     func nextID() -> MessageID { spool.ids.next() }
@@ -67,6 +68,8 @@ final class QueuedMessages: AcceptedMessages {
     }
 
     var queue: any QueueView { spool }
+
+    let rules: DeliveryRules?
 
     var readyFields: Logger.Metadata { ["queue": "\(directory)"] }
 

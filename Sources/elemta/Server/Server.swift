@@ -105,7 +105,7 @@ final class Server {
         listeners = try bind()
         control = try ControlEndpoint(
             loop: loop, path: "\(configuration.queueDir)/control.sock", queue: messages.queue,
-            log: log)
+            rules: messages.rules, log: log)
         try messages.start { batch in pipe.post(.acknowledged(batch)) }
         watchSignals()
         timers.append(
