@@ -30,6 +30,12 @@ struct CheckTests {
             "1: listeners[0].tls: implicit needs tls.enabled: true"
         ),
         (
+            "tls: {enabled: true}\nauth: {enabled: true, require_tls: true}\n"
+                + "listeners: [{address: \":25\", tls: off, auth_required: true}]",
+            "3: listeners[0].tls: off where a login is required and auth.require_tls allows none; "
+                + "allowed: starttls, implicit"
+        ),
+        (
             "local_domains: [b.example]\n" + route,
             "1: local_domains[0]: found \"b.example\" without a route; "
                 + "allowed: a domain that an entry of delivery.routes matches"

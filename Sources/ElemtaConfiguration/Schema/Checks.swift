@@ -56,6 +56,14 @@ extension Configuration {
             if listener.tls == .implicit, !tls.enabled {
                 findings.refuse("\(path).tls", "implicit needs tls.enabled: true")
             }
+            if listener.tls == .off, tls.enabled, auth.requireTLS,
+                listener.authRequired || auth.required
+            {
+                findings.refuse(
+                    "\(path).tls",
+                    "off where a login is required and auth.require_tls allows none; allowed: "
+                        + "starttls, implicit")
+            }
         }
     }
 
