@@ -1,7 +1,7 @@
 public import ElemtaQueue
 import ElemtaReactor
 public import ElemtaSMTP
-import Synchronization
+import ElemtaThreads
 
 /// Delivers what the spool hands out: the whole of ElemtaDelivery for its callers.
 ///
@@ -12,7 +12,7 @@ public final class DeliveryService: DeliveryDispatch {
     private let settings: DeliverySettings
     let router: Router
     private let events: @Sendable (DeliveryEvent) -> Void
-    private let state = Mutex(State.idle([]))
+    private let state = Locked(State.idle([]))
 
     private enum State: Sendable {
         /// Not started: what has come meanwhile.
@@ -135,7 +135,7 @@ public final class DeliveryService: DeliveryDispatch {
     /// Where the resolver's answers for a worker go; the worker's thread exists only after what runs
     /// on it was made.
     private final class AnswerPath: Sendable {
-        private let thread = Mutex<LoopThread<WorkerMessage>?>(nil)
+        private let thread = Locked<LoopThread<WorkerMessage>?>(nil)
 
         func lead(to thread: LoopThread<WorkerMessage>) {
             self.thread.withLock { $0 = thread }

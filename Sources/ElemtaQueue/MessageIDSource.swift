@@ -1,5 +1,5 @@
+import ElemtaThreads
 import Glibc
-import Synchronization
 
 /// Hands out message ids, each greater than all before it.
 ///
@@ -8,7 +8,7 @@ import Synchronization
 /// a tick, or when the clock steps back, the next id is the last plus a random step, which keeps
 /// order and uniqueness at the price of guessability (12 bits) for that while.
 public final class MessageIDSource: Sendable {
-    private let last: Mutex<UInt64>
+    private let last: Locked<UInt64>
     private let clock: @Sendable () -> UInt64
 
     /// Starts above `floor`, the greatest id the spool has ever given.
@@ -18,7 +18,7 @@ public final class MessageIDSource: Sendable {
         above floor: MessageID = MessageID(rawValue: 0),
         clock: @escaping @Sendable () -> UInt64 = MessageIDSource.systemNanoseconds
     ) {
-        last = Mutex(floor.rawValue)
+        last = Locked(floor.rawValue)
         self.clock = clock
     }
 

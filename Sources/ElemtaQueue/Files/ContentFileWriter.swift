@@ -1,5 +1,5 @@
+import ElemtaThreads
 import Glibc
-import Synchronization
 
 /// Writes the content of one message to a file of its own, for content beyond the spill threshold.
 ///
@@ -10,7 +10,7 @@ public final class ContentFileWriter: Sendable {
     /// Octets of a block: a writer holds fewer than that in memory.
     public static var blockCount: Int { ContentFileLayout.blockCount }
 
-    private let state: Mutex<State>
+    private let state: Locked<State>
     private let queue: String
     private let directories: ContentDirectories
     private let envelope: Envelope
@@ -31,7 +31,7 @@ public final class ContentFileWriter: Sendable {
         self.directories = directories
         self.envelope = envelope
         self.generation = generation
-        state = Mutex(State())
+        state = Locked(State())
     }
 
     deinit { abort() }

@@ -1,12 +1,12 @@
 import ElemtaSMTP
-import Synchronization
+import ElemtaThreads
 
 /// An operation on its way through the queue, one slice to a batch, so that mail goes on meanwhile.
 final class OperationJob: Sendable {
     private let operation: QueueOperation
     private let selection: QueueSelection
     private let progress: @Sendable (OperationProgress) -> Void
-    private let state: Mutex<State>
+    private let state: Locked<State>
 
     private struct State {
         var progress = OperationProgress()
@@ -36,7 +36,7 @@ final class OperationJob: Sendable {
         self.operation = operation
         self.selection = selection
         self.progress = progress
-        state = Mutex(State())
+        state = Locked(State())
     }
 
     /// Ends without having been finished.

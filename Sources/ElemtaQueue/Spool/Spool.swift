@@ -1,7 +1,7 @@
 import ElemtaSMTP
 import ElemtaThreads
-import Glibc
 import Synchronization
+import Glibc
 
 /// The durable queue: mail that was accepted and isn't delivered yet.
 ///
@@ -13,17 +13,17 @@ public final class Spool: Sendable {
 
     let store: SpoolStore
     let options: SpoolOptions
-    private let directory: Mutex<Held?>
+    private let directory: Locked<Held?>
     private let contentDirectories: ContentDirectories
     private let purpose: SpoolPurpose
     private let suspects: [MessageID: String]
     private let firstID: MessageID
     private let shared = SpoolShared()
     private let inbox = Inbox<SpoolRequest>()
-    private let phase = Mutex(Phase.opened)
-    private let acknowledge = Mutex<(@Sendable ([Acknowledgement]) -> Void)?>(nil)
+    private let phase = Locked(Phase.opened)
+    private let acknowledge = Locked<(@Sendable ([Acknowledgement]) -> Void)?>(nil)
     /// From `start` to `stop`.
-    private let dispatch = Mutex<(any DeliveryDispatch)?>(nil)
+    private let dispatch = Locked<(any DeliveryDispatch)?>(nil)
 
     private enum Phase {
         case opened
@@ -44,7 +44,7 @@ public final class Spool: Sendable {
         self.options = options
         self.purpose = purpose
         self.contentDirectories = contentDirectories
-        self.directory = Mutex(directory)
+        self.directory = Locked(directory)
         store = opened.store
         suspects = opened.damaged
         ids = MessageIDSource(above: opened.last)

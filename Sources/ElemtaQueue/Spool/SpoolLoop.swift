@@ -261,9 +261,9 @@ struct TakenOutcome {
 
 /// What the spool thread tells other threads without being asked.
 final class SpoolShared: Sendable {
-    let statistics = Mutex(SpoolStatistics())
+    let statistics = Locked(SpoolStatistics())
     /// What keeps mail for which destinations from being tried.
-    let obstacles = Mutex<[Destination: DestinationObstacle]>([:])
+    let obstacles = Locked<[Destination: DestinationObstacle]>([:])
     /// Set while there is too little room to accept mail.
     let isShort = Atomic(false)
     /// Octets of pages in the spool that can be written without the file growing.

@@ -34,7 +34,7 @@ final class LogWriter: Sendable {
     private let finished = Inbox<Never>()
     private let waiting = Atomic<Int>(0)
     private let dropped = Atomic<Int>(0)
-    private let thread = Mutex<NamedThread?>(nil)
+    private let thread = Locked<NamedThread?>(nil)
 
     /// Starts writing to standard output and, unless `file` is empty, to that file as well.
     ///
