@@ -91,10 +91,8 @@ struct LMTPDeliveryTests {
         service.deliver([try store.add(1, destination: "lmtp+unix:/nowhere/lmtp")])
         let outcome = try #require(try store.take(1).first)
         service.stop(grace: .zero)
-        guard case .all(.deferred(let status)) = outcome.results else {
-            Issue.record("\(outcome.summary)")
-            return
-        }
+        #expect(outcome.isUnreached)
+        let status = try #require(outcome.deferral)
         #expect(status.enhancedStatus == EnhancedStatus(.persistentTransientFailure, 4, 1))
         let text = String(decoding: status.text, as: UTF8.self)
         #expect(text == "Can't connect to /nowhere/lmtp: connect: No such file or directory")
@@ -112,10 +110,8 @@ struct LMTPDeliveryTests {
         ])
         let outcome = try #require(try store.take(1).first)
         service.stop(grace: .zero)
-        guard case .all(.deferred(let status)) = outcome.results else {
-            Issue.record("\(outcome.summary)")
-            return
-        }
+        #expect(outcome.isUnreached)
+        let status = try #require(outcome.deferral)
         let text = String(decoding: status.text, as: UTF8.self)
         #expect(
             text.hasSuffix(

@@ -76,6 +76,9 @@ final class MaildirDelivery: Sendable {
             guard !isStopping.withLock({ $0 }),
                 case .maildir(let template)? = DeliveryTerms(name: item.destination.name)?.hop
             else { return DeliveryOutcome(item, .all(.notAttempted)) }
+            if let obstacle = NextHop.maildir(template).obstacle {
+                return unreached(item, because: obstacle)
+            }
             let message: OutboundMessage
             do throws(SpoolError) {
                 message = try store.fetch(item.id)
@@ -87,6 +90,17 @@ final class MaildirDelivery: Sendable {
                 return DeliveryOutcome(item, .all(reason.result))
             }
             return DeliveryOutcome(item, .each(results(of: item, message, template)))
+        }
+
+        private func unreached(
+            _ item: WorkItem, because obstacle: String
+        ) -> DeliveryOutcome {
+            let reason = FailureReason(
+                EnhancedStatus(.persistentTransientFailure, 3, 5),
+                "No mailbox can be written: \(obstacle)")
+            tell(of: nil, reason.result, item, since: .now)
+            return DeliveryOutcome(
+                id: item.id, destination: item.destination, results: .unreached(reason.status))
         }
 
         private func results(

@@ -37,7 +37,7 @@ public struct MaildirTemplate: Hashable, Sendable {
     /// have one: an empty local-part (`""@example.com`), or one that makes a component longer than
     /// the 255 octets that a file system takes.
     func components(for mailbox: Mailbox) -> [String]? {
-        let local = Self.localName(mailbox.localPart)
+        let local = Self.localName(mailbox)
         guard !local.isEmpty else { return nil }
         let domain = Self.domainName(mailbox.domain)
         let filled = components.map {
@@ -47,11 +47,9 @@ public struct MaildirTemplate: Hashable, Sendable {
     }
 
     /// A name for whom a local-part stands for. Mail for `Bob`, `bob+lists` and `"bob"` goes to one
-    /// mailbox: case is folded (of ASCII: nothing that only looks like a `k` gets another's mail), what
-    /// is behind a `+` is a detail for whoever reads the mail, and quotes are only a way of writing
-    /// (RFC 5321 4.1.2).
-    static func localName(_ localPart: ArraySlice<UInt8>) -> String {
-        var octets = unquoted(localPart)
+    /// mailbox, as they are one recipient: what is behind a `+` is a detail for whoever reads the mail.
+    private static func localName(_ mailbox: Mailbox) -> String {
+        var octets = mailbox.comparedLocalPart
         if let plus = octets.firstIndex(of: UInt8(ascii: "+")), plus > 0 {
             octets.removeSubrange(plus...)
         }
@@ -59,36 +57,17 @@ public struct MaildirTemplate: Hashable, Sendable {
     }
 
     /// A-labels, so that both ways of writing one domain lead to one folder (RFC 5890 2.3.2.1).
-    static func domainName(_ domain: Domain) -> String {
-        escaped(Array((DomainNameEncoding.asciiName(of: domain) ?? "\(domain)").utf8))
-    }
-
-    private static func unquoted(_ localPart: ArraySlice<UInt8>) -> [UInt8] {
-        let quote = UInt8(ascii: "\"")
-        guard localPart.count >= 2, localPart.first == quote, localPart.last == quote
-        else { return Array(localPart) }
-        var octets: [UInt8] = []
-        var isEscaped = false
-        for octet in localPart.dropFirst().dropLast() {
-            if octet == UInt8(ascii: "\\"), !isEscaped {
-                isEscaped = true
-            } else {
-                octets.append(octet)
-                isEscaped = false
-            }
-        }
-        return octets
+    private static func domainName(_ domain: Domain) -> String {
+        escaped(DomainNameEncoding.asciiName(of: domain).map { Array($0.utf8) } ?? domain.octets)
     }
 
     /// Letters, digits, what is beyond ASCII and a few signs stay, everything else becomes `%` and
-    /// two digits; so does a dot in front. Names that differ in more than case never become one.
+    /// two digits; so does a dot in front. Two names never become one.
     private static func escaped(_ name: [UInt8]) -> String {
         let digits = Array("0123456789ABCDEF".utf8)
         var octets: [UInt8] = []
         for (index, octet) in name.enumerated() {
-            if (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(octet) {
-                octets.append(octet | 0x20)
-            } else if isHarmless(octet), octet != UInt8(ascii: ".") || index > 0 {
+            if isHarmless(octet), octet != UInt8(ascii: ".") || index > 0 {
                 octets.append(octet)
             } else {
                 octets.append(UInt8(ascii: "%"))

@@ -12,7 +12,7 @@ import tempfile
 from .server import ROOT
 
 SOURCE = ROOT / "Tests/Faults/disk.c"
-BUILT = ROOT / ".build-tools/faults/disk.so"
+BUILT_FOLDER = ROOT / ".build-tools/faults"
 
 # In the order of disk.c's enum.
 CLASSES = ("write", "sync", "allocate", "rename", "unlink", "create")
@@ -32,17 +32,18 @@ def compiler():
     raise AssertionError("no C compiler: neither cc nor the toolchain's clang")
 
 
-def build():
+def build(source=SOURCE):
     """The shim, built when it is older than its source. Several processes may do so at once."""
-    if BUILT.is_file() and BUILT.stat().st_mtime > SOURCE.stat().st_mtime:
-        return BUILT
-    BUILT.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=BUILT.parent) as folder:
-        made = pathlib.Path(folder) / "disk.so"
+    built = BUILT_FOLDER / f"{source.stem}.so"
+    if built.is_file() and built.stat().st_mtime > source.stat().st_mtime:
+        return built
+    built.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=built.parent) as folder:
+        made = pathlib.Path(folder) / built.name
         command = [compiler(), "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-        subprocess.run([*command, "-o", made, SOURCE, "-ldl", "-lpthread"], check=True)
-        made.rename(BUILT)
-    return BUILT
+        subprocess.run([*command, "-o", made, source, "-ldl", "-lpthread"], check=True)
+        made.rename(built)
+    return built
 
 
 class Disk:
