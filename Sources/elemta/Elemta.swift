@@ -13,10 +13,22 @@ import ArgumentParser
             """,
         version: "elemta \(version)",
         subcommands: [
-            ServerCommand.self, CheckCommand.self, QueueCommand.self, VersionCommand.self,
-            ExplainCommand.self, CheckSpoolCommand.self,
+            ServerCommand.self, CheckCommand.self, QueueCommand.self, SendmailCommand.self,
+            ExplainCommand.self, VersionCommand.self, CheckSpoolCommand.self,
         ],
         defaultSubcommand: ServerCommand.self)
+
+    /// Called by a link named `sendmail`, `mailq` or `newaliases` it is that program.
+    static func main() {
+        let words = CommandLine.arguments
+        let rest = Array(words.dropFirst())
+        switch words.first?.split(separator: "/").last {
+        case "sendmail": main([SendmailCommand.name] + rest)
+        case "mailq": main([SendmailCommand.name, "-bp"] + rest)
+        case "newaliases": main([SendmailCommand.name, "-bi"] + rest)
+        default: main(rest)
+        }
+    }
 }
 
 struct VersionCommand: ParsableCommand {
@@ -33,14 +45,22 @@ enum ExitStatus: UInt8, Sendable {
     case success = 0
     /// Some of what was asked for could not be done.
     case failure = 1
+    /// The command line can't be understood.
+    case usage = 64
+    /// A message that can't be sent as it is.
+    case dataError = 65
     /// A message or a file isn't there.
     case noInput = 66
+    /// There is no such recipient.
+    case noUser = 67
     /// The service isn't there.
     case unavailable = 69
     /// The system refuses: no descriptor, no thread, no permission to bind.
     case systemError = 71
     /// Try again later: somebody else holds the queue.
     case temporaryFailure = 75
+    /// The server wants a login.
+    case noPermission = 77
     /// The configuration can't be used.
     case configuration = 78
 

@@ -6,6 +6,9 @@ public struct ClientTransaction: Sendable {
     public let recipients: [AcceptedRecipient]
     /// What the content is like; decides how it can be sent.
     public let content: ContentSummary
+    /// Nothing follows RCPT: all that is wanted is what the server says of the recipients, and
+    /// `.accepted` means no more than its word.
+    public var endsBeforeContent = false
 
     public init(
         reversePath: ReversePath, parameters: MailParameters, recipients: [AcceptedRecipient],

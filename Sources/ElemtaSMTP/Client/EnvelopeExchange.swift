@@ -19,6 +19,7 @@ struct EnvelopeExchange: ~Copyable {
     private let composer: CommandComposer
     private let answersEachRecipient: Bool
     private let transfer: ContentTransfer
+    private let endsBeforeContent: Bool
     /// All commands up to the content, in order; DATA is among them unless BDAT is used.
     private let commands: [ClientCommand]
     /// RFC 2920: all commands go in one write.
@@ -43,13 +44,14 @@ struct EnvelopeExchange: ~Copyable {
             transaction: transaction, extensions: extensions, body: plan.body,
             smtputf8: plan.smtputf8, requireTLS: plan.requireTLS)
         transfer = plan.transfer
+        endsBeforeContent = transaction.endsBeforeContent
         isPipelined = extensions.pipelining
         verdicts = plan.obstacles.map { $0.map { .failed(.unsendable($0)) } }
         isAccepted = Array(repeating: false, count: verdicts.count)
         var commands: [ClientCommand] = reset ? [.reset, .mail] : [.mail]
         commands += verdicts.indices.lazy.filter { [verdicts] in verdicts[$0] == nil }
             .map { .recipient($0) }
-        if transfer == .data { commands.append(.data) }
+        if transfer == .data, !endsBeforeContent { commands.append(.data) }
         self.commands = commands
     }
 
@@ -112,6 +114,7 @@ struct EnvelopeExchange: ~Copyable {
         switch reply.code {
         case 200...299:
             isAccepted[index] = true
+            if endsBeforeContent { verdicts[index] = .accepted(reply) }
         case 400...599:
             let failure = ClientFailure.reply(reply, .recipient)
             verdicts[index] = failure.isPermanent ? .failed(failure) : .deferred(failure)

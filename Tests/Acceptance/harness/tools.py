@@ -9,6 +9,7 @@ from .server import ROOT, environment
 from .waiting import PATIENCE, until
 
 POSTFIX = ROOT / ".build-tools/postfix"
+MAILX = ROOT / ".build-tools/mailx/usr/bin/bsd-mailx"
 MSMTP = ROOT / ".build-tools/msmtp"
 
 
@@ -59,6 +60,15 @@ def msmtp(address, *arguments, **options):
                "--file", "/dev/null", "--domain", "client.example.org", *arguments]
     env = environment({"LD_LIBRARY_PATH": ":".join(map(str, libraries))})
     return run(command, env=env, **options)
+
+
+def mailx(sendmail, *arguments, home, variables=None, **options):
+    """bsd-mailx, whose sendmail is that program; `home` is a folder for its settings."""
+    settings = home / "mailrc"
+    settings.write_text(f"set sendmail={sendmail}\n")
+    libraries = MAILX.parents[2].glob("usr/lib/*-linux-gnu")
+    env = environment({"LD_LIBRARY_PATH": ":".join(map(str, libraries)), "MAILRC": str(settings)} | (variables or {}))
+    return run([MAILX, *arguments], env=env, directory=home, **options)
 
 
 def s_client(address, *arguments, **options):
