@@ -118,7 +118,7 @@ public final class DeliveryService: DeliveryDispatch {
         let events = events
         // Each has its share: a connection that one worker closes can't be waited for by another.
         let connections = max(1, settings.maximumConnections / max(1, settings.maximumWorkers))
-        let answers = AnswerPath()
+        let answers = AnswerPath<WorkerMessage>()
         let thread = try LoopThread<WorkerMessage>("elemta-out-\(number)") { loop in
             let worker = DeliveryWorker(
                 loop: loop, settings: settings, maximumConnections: connections, tls: tls,
@@ -130,20 +130,6 @@ public final class DeliveryService: DeliveryDispatch {
         }
         answers.lead(to: thread)
         return thread
-    }
-
-    /// Where the resolver's answers for a worker go; the worker's thread exists only after what runs
-    /// on it was made.
-    private final class AnswerPath: Sendable {
-        private let thread = Locked<LoopThread<WorkerMessage>?>(nil)
-
-        func lead(to thread: LoopThread<WorkerMessage>) {
-            self.thread.withLock { $0 = thread }
-        }
-
-        func post(_ message: WorkerMessage) {
-            thread.withLock { $0 }?.post(message)
-        }
     }
 
     public func deliver(_ work: [WorkItem]) {

@@ -1,9 +1,11 @@
 """Who exists in a local domain: address files and their aliases, directories, the next hop's word."""
 
+import socket
 import unittest
 
 from harness import directory
 from harness.case import STRANGER, Case, WithCertificates, routes_to, unique
+from harness.sink import SILENCE, Always
 from harness.waiting import until
 
 ADDRESSES = """\
@@ -238,3 +240,94 @@ class Directories(WithCertificates, RecipientCase):
             client.send(b"MAIL FROM:<sender@example.org>\r\nRCPT TO:<alice@example.com>\r\n")
             client.close()
         self.assertTrue(self.answer(server, "alice@example.com").startswith("250"))
+
+
+class Callouts(RecipientCase):
+    def asking(self, sink, **configuration):
+        return self.server(routes_to(sink) | rules(callout=True) | configuration)
+
+    def knowing(self, *names):
+        """A next hop where only these exist."""
+        known = tuple(f"<{name}@example.com>".encode() for name in names)
+
+        def refusal(argument):
+            return None if any(name in argument for name in known) else b"550 5.1.1 unknown here\r\n"
+
+        return self.sink(faults={"rcpt": refusal})
+
+    def test_the_next_hop_says_who_exists_and_is_asked_once(self):
+        sink = self.knowing("alice")
+        server = self.asking(sink)
+        for _ in range(3):
+            self.assertTrue(self.answer(server, "alice@example.com").startswith("250"))
+            self.assertEqual(self.answer(server, "nobody@example.com"), UNKNOWN)
+            self.assertTrue(self.answer(server, "postmaster@example.com").startswith("250"))
+        self.assertEqual(len(sink.transcripts), 2)
+        self.assertEqual(
+            [line for line in sink.transcripts[0].commands if line != b"QUIT"],
+            [b"EHLO mail.example.com", b"MAIL FROM:<>", b"RCPT TO:<alice@example.com>"],
+        )
+        self.assertEqual(sink.messages, [])
+
+    def test_a_message_follows_the_question(self):
+        sink = self.knowing("alice")
+        server = self.asking(sink)
+        with self.client(server, STRANGER) as client:
+            self.assertReply(client.message(SENDER, ["alice@example.com"], b"Subject: x\r\n\r\nx\r\n"), "250")
+        self.assertEqual(sink.wait_for(1)[0].addresses, ["alice@example.com"])
+
+    def test_while_the_route_is_down_it_is_451_and_others_are_served(self):
+        sink = self.sink(listening=False)
+        server = self.asking(sink, local_domains=["example.com", "open.example"])
+        self.assertTrue(self.answer(server, "alice@example.com").startswith(LATER))
+        self.assertTrue(self.answer(server, "alice@open.example").startswith("250"))
+        until(lambda: "callout_failed" in server.log, "a word of it in the log")
+        sink.listen()
+        until(lambda: self.answer(server, "alice@example.com").startswith("250"), "the route asked again", 40)
+
+    def test_a_route_that_says_nothing_holds_nobody_else(self):
+        sink = self.sink(faults={"connect": Always(SILENCE)})
+        server = self.asking(sink, local_domains=["example.com", "open.example"])
+        waiting = [self.client(server, STRANGER) for _ in range(30)]
+        for number, client in enumerate(waiting):
+            client.send(b"MAIL FROM:<>\r\nRCPT TO:<user%d@example.com>\r\nNOOP\r\n" % number)
+            self.assertReply(client.reply(), "250")
+        self.assertTrue(self.answer(server, "alice@open.example").startswith("250"))
+        # Ten probes wait for it, the others have their answer at once.
+        answers = [self.replied(client) for client in waiting[10:]]
+        self.assertEqual({answer[:9] for answer in answers}, {LATER})
+        self.assertLessEqual(sink.most_open, 10)
+
+    def replied(self, client):
+        reply = client.reply()
+        self.assertReply(client.reply(), "250")
+        return str(reply)
+
+    def test_a_route_back_to_itself_asks_nobody(self):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        server = self.server(
+            rules(callout=True)
+            | {
+                "listen_addr": f"127.0.0.1:{port}",
+                "delivery": {"routes": [{"domain": "*", "deliver": f"smtp://127.0.0.1:{port}"}]},
+            }
+        )
+        self.assertTrue(self.answer(server, "alice@example.com").startswith(LATER))
+        until(lambda: "leads back to this server" in server.log, "a word of it in the log")
+
+    def test_answers_keep_their_order_under_pipelining(self):
+        server = self.asking(self.knowing("alice", "bob"))
+        with self.client(server, STRANGER) as client:
+            commands = ["MAIL FROM:<sender@example.org>"]
+            commands += [f"RCPT TO:<{name}@example.com>" for name in ("no", "alice", "none", "bob")]
+            client.send("".join(f"{command}\r\n" for command in commands + ["DATA"]).encode())
+            codes = [reply.code for reply in client.replies(6)]
+            self.assertEqual(codes, [250, 550, 250, 550, 250, 354])
+
+    def test_dev_mode_asks_nobody(self):
+        sink = self.knowing("alice")
+        server = self.asking(sink, dev_mode=True)
+        self.assertTrue(self.answer(server, "nobody@example.com").startswith("250"))
+        self.assertEqual(sink.transcripts, [])

@@ -142,25 +142,31 @@ final class DestinationQueue {
     /// The addresses to try, in the order of RFC 5321 5.1: by preference, equals in any order; those
     /// that failed a moment ago behind the others.
     func targets(of hosts: [MailHost], at now: MonotonicTime) -> [DeliveryTarget] {
-        if case .socket(let path) = server.host {
-            return [
-                DeliveryTarget(
-                    host: path, address: SocketAddress(unixPath: path), mailProtocol: mailProtocol)
-            ]
-        }
         avoided = avoided.filter { $0.value > now }
-        var targets: [DeliveryTarget] = []
-        for host in hosts.shuffled().sorted(by: { $0.preference < $1.preference }) {
-            for address in host.addresses {
-                targets.append(
-                    DeliveryTarget(
-                        host: host.name, address: SocketAddress(address, port: server.port),
-                        mailProtocol: mailProtocol))
-            }
-        }
+        let targets = server.targets(on: hosts, speaking: mailProtocol)
         let fresh = targets.filter { avoided[$0.address] == nil }
         let failed = targets.filter { avoided[$0.address] != nil }
         return Array((fresh + failed).prefix(Self.maximumTargets))
+    }
+}
+
+extension RemoteServer {
+    /// Every address of `hosts` in the order of RFC 5321 5.1: by preference, equals in any order. A
+    /// socket has no hosts.
+    func targets(
+        on hosts: [MailHost], speaking mailProtocol: ClientProtocol
+    ) -> [DeliveryTarget] {
+        if case .socket(let path) = host {
+            let address = SocketAddress(unixPath: path)
+            return [DeliveryTarget(host: path, address: address, mailProtocol: mailProtocol)]
+        }
+        return hosts.shuffled().sorted { $0.preference < $1.preference }.flatMap { host in
+            host.addresses.map {
+                DeliveryTarget(
+                    host: host.name, address: SocketAddress($0, port: port),
+                    mailProtocol: mailProtocol)
+            }
+        }
     }
 }
 

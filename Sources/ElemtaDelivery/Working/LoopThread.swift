@@ -61,3 +61,17 @@ final class LoopThread<Message: Sendable>: Sendable {
     /// Waits for the thread's end. Call it once.
     func join() { thread.join() }
 }
+
+/// Where the resolver's answers for a thread go; the thread exists only after what runs on it was
+/// made.
+final class AnswerPath<Message: Sendable>: Sendable {
+    private let thread = Locked<LoopThread<Message>?>(nil)
+
+    func lead(to thread: LoopThread<Message>) {
+        self.thread.withLock { $0 = thread }
+    }
+
+    func post(_ message: Message) {
+        thread.withLock { $0 }?.post(message)
+    }
+}

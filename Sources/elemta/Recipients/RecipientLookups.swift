@@ -1,5 +1,5 @@
 import ElemtaAuthentication
-import ElemtaConfiguration
+import ElemtaDelivery
 import ElemtaReactor
 import ElemtaSMTP
 import ElemtaThreads
@@ -20,11 +20,18 @@ enum RecipientAnswer: Sendable, Equatable {
 /// thread only.
 ///
 /// Directories are asked on a pool like that of logins, and of its own: strangers who ask for one
-/// recipient after the other keep nobody from logging in.
+/// recipient after the other keep nobody from logging in. Next hops are asked by a `RecipientProber`.
 final class RecipientLookups {
+    private struct Running {
+        let pool: BlockingPool
+        /// Nil where no next hop is to be asked.
+        let prober: RecipientProber?
+        let answered: @Sendable (ConnectionID, RecipientAnswer) -> Void
+    }
+
     private enum Phase {
         case idle
-        case running(BlockingPool, answered: @Sendable (ConnectionID, RecipientAnswer) -> Void)
+        case running(Running)
     }
 
     let rules: RecipientRules
@@ -37,20 +44,41 @@ final class RecipientLookups {
         RecipientsLog.write(complaints: rules.complaints, to: log)
     }
 
-    /// Starts the pool's threads. `answered` runs on one of them, once for each `ask` that returned
-    /// nil.
+    /// Starts the threads. `answered` runs on one of them, once for each `ask` that returned nil.
+    ///
+    /// - Parameters:
+    ///   - delivery: how next hops are reached; nil in dev mode, where nobody outside is asked and
+    ///     everybody exists whom a next hop would have to know.
+    ///   - own: where this server listens.
+    /// - Throws: `ThreadError`, `DeliveryError`.
     func start(
+        delivery: DeliverySettings?, own: OwnAddresses,
         answered: @escaping @Sendable (ConnectionID, RecipientAnswer) -> Void
-    ) throws(ThreadError) {
-        phase = .running(try BlockingPool("elemta-rcpt"), answered: answered)
+    ) throws {
+        let pool = try BlockingPool("elemta-rcpt")
+        var prober: RecipientProber?
+        if let delivery, rules.haveCallouts {
+            do {
+                prober = try RecipientProber(delivery) {
+                    own.contains($0)
+                } report: { [log] in
+                    RecipientsLog.write($0, to: log)
+                }
+            } catch {
+                pool.stop()
+                throw error
+            }
+        }
+        phase = .running(Running(pool: pool, prober: prober, answered: answered))
     }
 
-    /// Answers what waits, lets what is being asked finish, and ends the threads.
+    /// Answers what waits for a directory, lets what is being asked finish, and ends the threads.
     func stop() {
-        guard case .running(let pool, _) = phase else { return }
+        guard case .running(let running) = phase else { return }
         phase = .idle
         rules.stop()
-        pool.stop()
+        running.pool.stop()
+        running.prober?.stop()
     }
 
     /// Whether there is such a recipient. Nil: `answered` gets it later.
@@ -66,19 +94,28 @@ final class RecipientLookups {
         case .directory(let directory, let names, _):
             return ask(directory, for: names, session)
         case .callout:
-            return .exists(mailboxCount: 1)
+            return ask(mailbox, session)
         }
     }
 
     private func ask(
         _ directory: Directory, for names: [String], _ session: ConnectionID
     ) -> RecipientAnswer? {
-        guard case .running(let pool, let answered) = phase else { return .unavailable }
-        let isTaken = pool.ask { isTooLate in
+        guard case .running(let running) = phase else { return .unavailable }
+        let isTaken = running.pool.ask { [answered = running.answered] isTooLate in
             let presence = isTooLate ? .unknown : directory.presence(ofAnyOf: names)
             answered(session, RecipientAnswer(presence))
         }
         return isTaken ? nil : .unavailable
+    }
+
+    private func ask(_ mailbox: Mailbox, _ session: ConnectionID) -> RecipientAnswer? {
+        guard case .running(let running) = phase else { return .unavailable }
+        guard let prober = running.prober else { return .exists(mailboxCount: 1) }
+        prober.ask(mailbox) { [answered = running.answered] answer in
+            answered(session, RecipientAnswer(answer))
+        }
+        return nil
     }
 
     // MARK: Reloading
@@ -86,8 +123,8 @@ final class RecipientLookups {
     /// SIGHUP: reads files and directories' passwords again. What is wrong with them is logged, and
     /// what was known before stays. Returns at once: a thread of the pool reads.
     func reload() {
-        guard case .running(let pool, _) = phase else { return }
-        pool.perform { [rules, log] in
+        guard case .running(let running) = phase else { return }
+        running.pool.perform { [rules, log] in
             rules.reload()
             RecipientsLog.write(complaints: rules.complaints, to: log)
         }
@@ -95,8 +132,8 @@ final class RecipientLookups {
 
     /// Reads the files again that have changed.
     func reloadIfChanged() {
-        guard case .running(let pool, _) = phase else { return }
-        pool.perform { [rules] in rules.reloadIfChanged() }
+        guard case .running(let running) = phase else { return }
+        running.pool.perform { [rules] in rules.reloadIfChanged() }
     }
 }
 
@@ -106,6 +143,14 @@ extension RecipientAnswer {
         case .present: self = .exists(mailboxCount: 1)
         case .absent: self = .unknown
         case .unknown: self = .unavailable
+        }
+    }
+
+    fileprivate init(_ answer: ProbeAnswer) {
+        switch answer {
+        case .exists: self = .exists(mailboxCount: 1)
+        case .unknown: self = .unknown
+        case .unavailable: self = .unavailable
         }
     }
 }

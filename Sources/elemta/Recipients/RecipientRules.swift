@@ -88,6 +88,11 @@ final class RecipientRules: Sendable {
         (self.exact, self.patterns) = (exact, patterns)
     }
 
+    /// Whether some next hop is to be asked.
+    var haveCallouts: Bool {
+        rules.contains { if case .callout = $0.source { true } else { false } }
+    }
+
     // MARK: Looking up
 
     /// Whether there is such a recipient, as far as it can be said without waiting. Postmaster

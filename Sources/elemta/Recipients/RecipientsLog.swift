@@ -1,4 +1,5 @@
 import ElemtaAuthentication
+import ElemtaDelivery
 import Logging
 
 /// What address files have to say, as log lines.
@@ -12,6 +13,14 @@ enum RecipientsLog {
                 log.error("recipients_not_reloaded", metadata: ["error": "\(problem)"])
             }
         }
+    }
+
+    static func write(_ trouble: RecipientProber.Trouble, to log: Logger) {
+        log.warning(
+            "callout_failed",
+            metadata: [
+                "destination": "\(trouble.destination)", "error": "\(trouble.reason)",
+            ])
     }
 
     static func write(complaints: [String], to log: Logger) {

@@ -1,4 +1,5 @@
 import ElemtaConfiguration
+import ElemtaDelivery
 import ElemtaQueue
 import ElemtaReactor
 import ElemtaSMTP
@@ -101,8 +102,11 @@ final class Server {
         }
         self.pipe = pipe
         try logins?.start { session, result in pipe.post(.verified(session, result)) }
-        try recipients?.start { session, answer in pipe.post(.answered(session, answer)) }
         listeners = try bind()
+        try recipients?.start(
+            delivery: configuration.devMode ? nil : try DeliverySettings(configuration),
+            own: OwnAddresses(bound: listeners.map(\.boundAddress))
+        ) { session, answer in pipe.post(.answered(session, answer)) }
         control = try ControlEndpoint(
             loop: loop, path: "\(configuration.queueDir)/control.sock", queue: messages.queue,
             rules: messages.rules, log: log)

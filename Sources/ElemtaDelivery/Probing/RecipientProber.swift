@@ -1,0 +1,108 @@
+public import ElemtaReactor
+public import ElemtaSMTP
+
+/// What a recipient's next hop says of it.
+public enum ProbeAnswer: Sendable, Hashable {
+    case exists
+    case unknown
+    /// Nobody can tell now, for this reason.
+    case unavailable(String)
+}
+
+/// Asks next hops whether recipients exist: MAIL FROM:<>, RCPT, QUIT, and no message.
+///
+/// Any thread may ask; one thread of its own does the work. What it may cost is bounded: so many
+/// probes at once, in all and for one destination, so long each, so many askers that wait; beyond that
+/// the answer is `.unavailable` at once. Answers are remembered, a bounded number of them.
+public final class RecipientProber: Sendable {
+    /// What is remembered for how long, and how much may be under way.
+    public struct Limits: Sendable {
+        /// How long somebody who exists does.
+        public var presence = Duration.seconds(3_600)
+        /// How long nobody is asked again about somebody who doesn't.
+        public var absence = Duration.seconds(300)
+        /// How long a destination that can't be asked isn't.
+        public var trouble = Duration.seconds(10)
+        /// Answers that are remembered.
+        public var answers = 10_000
+        public var probes = 50
+        public var probesPerDestination = 10
+        /// Askers that wait for an answer.
+        public var askers = 1_000
+        /// One probe, from looking for the host to its reply. RFC 5321 4.5.3.2.3 gives our own client
+        /// five minutes.
+        public var time = Duration.seconds(20)
+
+        public init() {}
+    }
+
+    enum Message: Sendable {
+        case ask(Mailbox, answer: @Sendable (ProbeAnswer) -> Void)
+        case resolved(probe: Int, Resolution)
+        case stop
+    }
+
+    private let thread: LoopThread<Message>
+    private let resolver: Resolver
+
+    /// A destination can't be asked for a while.
+    public struct Trouble: Sendable {
+        /// As the queue names it.
+        public let destination: String
+        public let reason: String
+    }
+
+    /// Starts the threads. Throws what keeps them from starting.
+    ///
+    /// - Parameters:
+    ///   - isOurs: whether an address is one that this very server listens on.
+    ///   - report: hears of trouble, once for each time that a destination is left alone. Both are
+    ///     called on the prober's thread.
+    public convenience init(
+        _ settings: DeliverySettings, limits: Limits = Limits(),
+        isOurs: @escaping @Sendable (SocketAddress) -> Bool,
+        report: @escaping @Sendable (Trouble) -> Void
+    ) throws(DeliveryError) {
+        let resolver = try Resolver(servers: settings.dnsServers)
+        do throws(DeliveryError) {
+            try self.init(
+                settings, limits: limits, resolver: resolver, isOurs: isOurs, report: report)
+        } catch {
+            resolver.stop()
+            throw error
+        }
+    }
+
+    private init(
+        _ settings: DeliverySettings, limits: Limits, resolver: Resolver,
+        isOurs: @escaping @Sendable (SocketAddress) -> Bool,
+        report: @escaping @Sendable (Trouble) -> Void
+    ) throws(DeliveryError) {
+        self.resolver = resolver
+        let contexts = try TLSContexts(settings.authorities)
+        let answers = AnswerPath<Message>()
+        thread = try LoopThread<Message>("elemta-probe") { loop in
+            let side = ProberLoop(
+                loop, settings, contexts, limits, isOurs: isOurs, report: report
+            ) { probe, host in
+                resolver.find(host) { answers.post(.resolved(probe: probe, $0)) }
+            }
+            return { messages in
+                for message in messages { side.receive(message) }
+            }
+        }
+        answers.lead(to: thread)
+    }
+
+    /// `answer` is called once, on the prober's thread; never once it has stopped.
+    public func ask(_ mailbox: Mailbox, answer: @escaping @Sendable (ProbeAnswer) -> Void) {
+        thread.post(.ask(mailbox, answer: answer))
+    }
+
+    /// Ends the threads; questions that are open stay unanswered.
+    public func stop() {
+        thread.post(.stop)
+        thread.join()
+        resolver.stop()
+    }
+}
