@@ -15,12 +15,17 @@ public struct Password: Sendable, CustomStringConvertible, CustomDebugStringConv
         octets = SecretOctets(text.utf8)
     }
 
-    init(_ octets: some Collection<UInt8>) {
+    public init(_ octets: some Collection<UInt8>) {
         self.octets = SecretOctets(octets)
     }
 
     init(_ octets: Span<UInt8>) {
         self.octets = SecretOctets(octets)
+    }
+
+    /// Whether somebody typed the same twice.
+    public func isEqual(to other: Password) -> Bool {
+        areEqual(Digest.sha256.of(octets), Digest.sha256.of(other.octets))
     }
 
     /// Whether any back end may see it. An empty one would make an LDAP bind an anonymous success

@@ -14,7 +14,7 @@ import ArgumentParser
         version: "elemta \(version)",
         subcommands: [
             ServerCommand.self, CheckCommand.self, QueueCommand.self, SendmailCommand.self,
-            ExplainCommand.self, VersionCommand.self, CheckSpoolCommand.self,
+            ExplainCommand.self, UserCommand.self, VersionCommand.self, CheckSpoolCommand.self,
         ],
         defaultSubcommand: ServerCommand.self)
 
@@ -47,11 +47,11 @@ enum ExitStatus: UInt8, Sendable {
     case failure = 1
     /// The command line can't be understood.
     case usage = 64
-    /// A message that can't be sent as it is.
+    /// A message that can't be sent as it is, or a password that can't be one.
     case dataError = 65
     /// A message or a file isn't there.
     case noInput = 66
-    /// There is no such recipient.
+    /// There is no such recipient, or no such user.
     case noUser = 67
     /// The service isn't there.
     case unavailable = 69
@@ -59,7 +59,7 @@ enum ExitStatus: UInt8, Sendable {
     case systemError = 71
     /// Try again later: somebody else holds the queue.
     case temporaryFailure = 75
-    /// The server wants a login.
+    /// The server wants a login, or a password isn't the right one.
     case noPermission = 77
     /// The configuration can't be used.
     case configuration = 78

@@ -93,12 +93,12 @@ private struct HashText: Decodable {
     }
 }
 
-private struct UserList: Decodable {
+struct UserList: Decodable {
     let users: [UserEntry]
 }
 
 /// An element of `users`, with what is wrong with it: decoding goes on to the next one.
-private struct UserEntry: Decodable {
+struct UserEntry: Decodable {
     private(set) var username: String?
     private(set) var password: String?
     private(set) var allowedSenders: [String]?

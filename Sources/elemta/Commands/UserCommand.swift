@@ -1,0 +1,173 @@
+import ArgumentParser
+import ElemtaAuthentication
+import ElemtaConfiguration
+import Logging
+
+struct UserCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "user",
+        abstract: "Look at the users file and change it.",
+        discussion: """
+            The file is the one that auth.file_path names. A running server notices the change by \
+            itself. Passwords are asked for; without a terminal the first line of standard input is \
+            the password.
+            """,
+        subcommands: [Add.self, Delete.self, List.self, Check.self])
+
+    struct Add: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Add a user, or give one another password.",
+            discussion: "Makes the file (mode 0600) where there is none.")
+
+        @OptionGroup var options: UsersFileOptions
+        @Argument(help: "The name that the user logs in with, such as alice@example.com.")
+        var name: String
+        @Option(
+            help: ArgumentHelp(
+                "What the user may send as: an address, example.com or .example.com.",
+                discussion: "May be repeated. Without it a new user may send as anybody.",
+                valueName: "sender"))
+        var sender: [String] = []
+        @Flag(help: "Hash with bcrypt, for files that other programs read; else yescrypt.")
+        var bcrypt = false
+
+        func run() throws {
+            let path = try options.path()
+            let password = try PasswordPrompt.newPassword(for: name)
+            let hash: PasswordHash
+            do throws(PasswordHash.Failure) {
+                hash = try PasswordHash.make(password, with: bcrypt ? .bcrypt : .yescrypt)
+            } catch {
+                let limit = bcrypt ? "; bcrypt takes at most 72 octets" : ""
+                complain("found \(error)\(limit)")
+                throw ExitStatus.dataError.code
+            }
+            let isNew = try UserCommand.change(path, isMade: true) {
+                document throws(UsersFileChangeError) in
+                try document.set(name, hash, senders: sender.isEmpty ? nil : sender)
+            }
+            print("\(path): \(isNew ? "added" : "changed") \(harmless(name))")
+        }
+    }
+
+    struct Delete: ParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Remove a user.")
+
+        @OptionGroup var options: UsersFileOptions
+        @Argument(help: "The user's name.") var name: String
+
+        func run() throws {
+            let path = try options.path()
+            try UserCommand.change(path, isMade: false) {
+                document throws(UsersFileChangeError) in try document.remove(name)
+            }
+            print("\(path): deleted \(harmless(name))")
+        }
+    }
+
+    struct List: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "List the users, how their passwords are kept and what they may send as.")
+
+        @OptionGroup var options: UsersFileOptions
+        @Flag(help: "One JSON object a line.") var json = false
+
+        func run() throws {
+            let path = try options.path()
+            let document: UsersDocument
+            do throws(FileErrors) {
+                document = try UsersDocument.read(path)
+            } catch {
+                complain("\(error)")
+                throw ExitStatus.configuration.code
+            }
+            let output = TerminalOutput()
+            for user in document.users {
+                var object = JSONObject()
+                object.add("user", user.name)
+                object.add("password", user.method)
+                if let senders = user.allowedSenders { object.add("allowed_senders", senders) }
+                let senders = user.allowedSenders?.joined(separator: " ") ?? "anybody"
+                let line = "\(harmless(user.name))\t\(user.method)\t\(harmless(senders))\n"
+                guard output.write(json ? object.line : Array(line.utf8)) else { return }
+            }
+        }
+    }
+
+    struct Check: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Check a user's password as the server would.",
+            discussion: """
+                Exit status 0 when it is right, 77 when not, 75 when nobody could tell. Asks the \
+                directory where auth.backend is ldap.
+                """)
+
+        @OptionGroup var options: ConfigurationOptions
+        @Argument(help: "The user's name.") var name: String
+
+        func run() throws {
+            let auth = try options.load().configuration.auth
+            let source: LoginsSource
+            do throws(LoginsError) {
+                source = try LoginsSource(
+                    auth, log: Logger(label: "user") { _ in SwiftLogNoOpLogHandler() })
+            } catch {
+                for problem in error.problems { complain(problem) }
+                throw ExitStatus.configuration.code
+            }
+            let password = try PasswordPrompt.password(for: name)
+            switch source.backend.verify(Credentials(user: name, password: password)) {
+            case .accepted:
+                print("\(harmless(name)): the password is right")
+            case .rejected:
+                complain("\(harmless(name)): no such user, or not this password")
+                throw ExitStatus.noPermission.code
+            case .temporarilyUnavailable:
+                complain("\(harmless(name)): nobody could be asked")
+                throw ExitStatus.temporaryFailure.code
+            }
+        }
+    }
+
+    /// Changes the file; an error is printed and becomes the exit status.
+    fileprivate static func change<Result>(
+        _ path: String, isMade: Bool,
+        _ body: (inout UsersDocument) throws(UsersFileChangeError) -> Result
+    ) throws -> Result {
+        do throws(UsersFileChangeError) {
+            return try UsersDocument.change(path, isMade: isMade, body)
+        } catch {
+            complain("\(error)")
+            switch error {
+            case .unreadable: throw ExitStatus.configuration.code
+            case .unwritable: throw ExitStatus.systemError.code
+            case .unknownUser: throw ExitStatus.noUser.code
+            case .invalidName, .notASender, .holdsNoSenders: throw ExitStatus.dataError.code
+            }
+        }
+    }
+}
+
+/// A name for the terminal, on one line.
+private func harmless(_ text: String) -> String {
+    text.unicodeScalars.allSatisfy(\.isHarmless) ? text : JSONObject.quoted(text)
+}
+
+/// Which file holds the users.
+struct UsersFileOptions: ParsableArguments {
+    @OptionGroup var options: ConfigurationOptions
+    @Option(
+        help: ArgumentHelp("The users file, instead of auth.file_path.", valueName: "file"))
+    var file: String?
+
+    func path() throws -> String {
+        if let file { return file }
+        let auth = try options.load().configuration.auth
+        guard auth.backend == .file else {
+            complain("auth.backend is \(auth.backend): its users are elsewhere; or name a --file")
+            throw ExitStatus.configuration.code
+        }
+        if !auth.enabled { complain("warning: auth.enabled is false: nobody can log in yet") }
+        return auth.filePath
+    }
+}
