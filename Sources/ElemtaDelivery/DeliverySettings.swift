@@ -28,6 +28,9 @@ public struct DeliverySettings: Sendable {
     public var connectTimeout = Duration.seconds(30)
     /// Source addresses; the first of a family is used for it.
     public var sourceAddresses: [IPAddress] = []
+    /// Where this server itself takes mail: a mail exchanger there is no next hop. Address 0: all
+    /// addresses of the machine.
+    public var listeningAddresses: [SocketAddress] = []
     /// `192.0.2.1:53`; empty: the system's.
     public var dnsServers: [String] = []
     public var timeouts = DeliveryTimeouts()

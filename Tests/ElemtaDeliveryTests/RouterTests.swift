@@ -1,4 +1,5 @@
 import ElemtaQueue
+import ElemtaReactor
 import ElemtaSMTP
 import Testing
 
@@ -203,5 +204,17 @@ struct RouterTests {
     func asciiNames(text: String, name: String?) throws {
         let domain = try #require(Domain(text))
         #expect(DomainNameEncoding.asciiName(of: domain) == name)
+    }
+
+    @Test(
+        "What inet_aton(3) would take for an address is a name",
+        arguments: ["1.2", "127.1", "1", "0x7f.1", "0177.0.0.1", "2130706433", "192.0.2.01"])
+    func numericDomains(text: String) throws {
+        let domain = try #require(Domain(text))
+        #expect(RemoteServer(mailDomain: domain).host == .mailExchangers(of: domain))
+        #expect(RemoteServer(relayHost: "\(text):26")?.host == .mailExchangers(of: domain))
+        #expect(RemoteServer(authority: text)?.host == .host(domain))
+        #expect(DomainNameEncoding.asciiName(of: domain) == text)
+        #expect(SocketAddress(text + ":25") == nil)
     }
 }

@@ -81,7 +81,8 @@ struct ClientCommandTests {
         Parameters(
             .message(parameters: MailParameters(smtputf8: true)), " SIZE=100"),
         Parameters(
-            .message(traits: .eightBit, parameters: MailParameters(smtputf8: true)),
+            .message(
+                traits: [.eightBit, .eightBitHeader], parameters: MailParameters(smtputf8: true)),
             " SIZE=100 BODY=8BITMIME SMTPUTF8"),
         Parameters(
             .message(

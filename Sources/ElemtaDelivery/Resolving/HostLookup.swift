@@ -20,6 +20,8 @@ enum LookupFailure: Hashable, Sendable {
     case noSuchDomain
     /// The domain says that it takes no mail (RFC 7505): 5.1.10.
     case nullMX
+    /// The domain's first mail host is this server, which doesn't take its mail: 5.4.6.
+    case loop
     /// No host of the domain has an address: 5.4.4.
     case noAddress
     /// DNS didn't answer: 4.4.3.

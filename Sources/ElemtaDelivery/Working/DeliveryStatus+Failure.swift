@@ -39,6 +39,11 @@ struct FailureReason {
             // RFC 7505 4.2.
             self.init(
                 EnhancedStatus(.permanentFailure, 1, 10), "\(server) accepts no mail (null MX)")
+        case .loop:
+            // RFC 3463 3.5: routing loop detected.
+            self.init(
+                EnhancedStatus(.permanentFailure, 4, 6),
+                "DNS says that this server takes the mail of \(server), but it isn't configured to")
         case .noAddress:
             self.init(
                 EnhancedStatus(.permanentFailure, 4, 4), "No mail host of \(server) has an address")

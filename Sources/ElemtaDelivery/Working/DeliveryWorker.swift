@@ -18,6 +18,7 @@ final class DeliveryWorker {
     let heloName: [UInt8]
     let tls: TLSContexts
     var clearHosts = ClearHosts()
+    private let ownHosts: OwnHosts
     private let store: any MessageStore
     private let events: @Sendable (DeliveryEvent) -> Void
     /// Asks for the hosts of a next hop; the answer comes as a message.
@@ -49,6 +50,7 @@ final class DeliveryWorker {
         self.loop = loop
         self.settings = settings
         heloName = Array(settings.heloName.utf8)
+        ownHosts = OwnHosts(settings)
         self.maximumConnections = maximumConnections
         self.tls = tls
         self.store = store
@@ -156,7 +158,12 @@ final class DeliveryWorker {
         guard let queue = queues[destination], case .asked = queue.hosts else { return }
         switch resolution {
         case .hosts(let found, let seconds):
-            let hosts = queue.acceptable(found)
+            let others = withoutUs(found, of: queue.server)
+            guard !others.isEmpty else {
+                queue.hosts = .unknown
+                return giveUp(queue, FailureReason(.loop, of: queue.server), over: nil)
+            }
+            let hosts = queue.acceptable(others)
             guard !hosts.isEmpty else {
                 queue.hosts = .unknown
                 return giveUp(queue, .unprovenExchangers(of: queue.server), over: nil)
@@ -166,6 +173,14 @@ final class DeliveryWorker {
         case .failed(let failure):
             queue.hosts = .unknown
             giveUp(queue, FailureReason(failure, of: queue.server), over: nil)
+        }
+    }
+
+    /// A host that the configuration names is what the operator meant.
+    private func withoutUs(_ hosts: [MailHost], of server: RemoteServer) -> [MailHost] {
+        switch server.host {
+        case .address, .host: hosts
+        case .mailExchangers: ownHosts.hostsBeforeUs(hosts, port: server.port)
         }
     }
 

@@ -52,7 +52,8 @@ struct DeliveryReport {
         writeFields(to: sender, areEightBit: parts.isEightBit, &message)
         message.verbatim(parts.octets)
 
-        let traits: ContentSummary.Traits = message.isEightBit ? .eightBit : []
+        var traits: ContentSummary.Traits = message.isEightBit ? .eightBit : []
+        if mayBeEightBit { traits.insert(.eightBitHeader) }
         let summary = ContentSummary(
             octetCount: UInt64(message.octets.count), traits: traits,
             longestLine: UInt64(message.longestLine))

@@ -73,13 +73,33 @@ struct TransmissionPlan {
             }
     }
 
+    /// How the content has to be encoded for the server to take it; nil: not at all, or that
+    /// wouldn't help.
+    static func restriction(
+        for transaction: ClientTransaction, extensions: ServerExtensions, channel: ClientChannel
+    ) -> ContentRestriction? {
+        let plan = TransmissionPlan(for: transaction, extensions: extensions, channel: channel)
+        let traits = transaction.content.traits
+        let restriction: ContentRestriction
+        // What stands in the way of all recipients is what the first has.
+        switch plan.obstacles.first {
+        case .needsEightBitMIME: restriction = .sevenBit
+        case .needsChunking:
+            let isTaken = extensions.eightBitMIME || !traits.contains(.eightBit)
+            restriction = isTaken ? .wholeLines : .sevenBit
+        case .tooLarge, .needsSMTPUTF8, .needsRequireTLS, .some(nil), nil: return nil
+        }
+        return restriction == .sevenBit && traits.contains(.eightBitHeader) ? nil : restriction
+    }
+
     /// Whether the whole message is beyond a server without SMTPUTF8: a non-ASCII sender, or a
-    /// header that may not be ASCII in a message that was declared SMTPUTF8.
+    /// header section that isn't ASCII in a message that was declared SMTPUTF8.
     private static func isInternationalized(_ transaction: ClientTransaction) -> Bool {
         if case .mailbox(let mailbox) = transaction.reversePath, mailbox.isInternationalized {
             return true
         }
-        return transaction.parameters.smtputf8 && transaction.content.isEightBit
+        return transaction.parameters.smtputf8
+            && transaction.content.traits.contains(.eightBitHeader)
     }
 
     private static func isInternationalized(_ path: ForwardPath) -> Bool {

@@ -79,9 +79,18 @@ struct ContentScan {
         }
         var seen: UInt8 = 0
         let position = input.plainRun(from: start, to: end, &seen)
-        if seen.isEightBit { summary.traits.insert(.eightBit) }
+        if seen.isEightBit { eightBit() }
         lineLength &+= UInt64(position - start)
         return position
+    }
+
+    private mutating func eightBit() {
+        summary.traits.insert(.eightBit)
+        switch header {
+        case .over: break
+        case .lineStart, .matching, .tlsRequired, .tlsRequiredFolded, .withinLine:
+            summary.traits.insert(.eightBitHeader)
+        }
     }
 
     mutating func nul() {

@@ -26,19 +26,25 @@ public enum Base64 {
         return bits == 0 ? octets : nil
     }
 
+    private static let alphabet = Array(
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
+
     /// `octets` in groups of four characters, the last of them padded.
     static func encode(_ octets: [UInt8]) -> [UInt8] {
-        let alphabet = Array(
-            "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
         var text: [UInt8] = []
         text.reserveCapacity((octets.count + 2) / 3 * 4)
-        for start in stride(from: 0, to: octets.count, by: 3) {
-            let group = octets[start..<min(start + 3, octets.count)]
-            let bits = group.reduce(UInt32(0)) { $0 << 8 | UInt32($1) } << (8 * (3 - group.count))
-            for position in 0...3 {
-                let value = Int(bits >> (18 - 6 * position) & 0x3F)
-                text.append(position <= group.count ? alphabet[value] : .equals)
-            }
+        let span = octets.span
+        var start = 0
+        while start < span.count {
+            let count = min(3, span.count - start)
+            var bits = UInt32(span[start]) << 16
+            if count > 1 { bits |= UInt32(span[start + 1]) << 8 }
+            if count > 2 { bits |= UInt32(span[start + 2]) }
+            text.append(alphabet[Int(bits >> 18)])
+            text.append(alphabet[Int(bits >> 12 & 0x3F)])
+            text.append(count > 1 ? alphabet[Int(bits >> 6 & 0x3F)] : .equals)
+            text.append(count > 2 ? alphabet[Int(bits & 0x3F)] : .equals)
+            start += count
         }
         return text
     }

@@ -28,6 +28,8 @@ public struct ContentSummary: Hashable, Sendable {
         /// A `TLS-Required: No` field in the header section (RFC 8689 5): rather without TLS than
         /// not at all. Means nothing beside REQUIRETLS.
         public static let tlsNotRequired = Traits(rawValue: 32)
+        /// An octet above 127 in the header section, where it can't be encoded.
+        public static let eightBitHeader = Traits(rawValue: 64)
     }
 
     /// Octets of content, as they are kept.

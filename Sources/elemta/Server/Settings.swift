@@ -1,6 +1,7 @@
 import ElemtaConfiguration
 import ElemtaDelivery
 import ElemtaQueue
+import ElemtaReactor
 import ElemtaSMTP
 
 // What the configuration comes to in each room. Keys that aren't built are refused before:
@@ -60,6 +61,9 @@ extension DeliverySettings {
         messagesPerConnection = delivery.messagesPerConnection
         connectTimeout = .seconds(delivery.connectTimeout)
         sourceAddresses = delivery.bind
+        listeningAddresses = configuration.listeners.flatMap {
+            SocketAddress.all("\($0.address)")
+        }
         dnsServers = delivery.dnsServers.map { "\($0)" }
     }
 }

@@ -1,0 +1,42 @@
+import ElemtaReactor
+import ElemtaSMTP
+
+/// Which mail hosts are this server itself: what is handed to them comes back.
+struct OwnHosts: Sendable {
+    private let names: Set<String>
+    private let listening: [SocketAddress]
+
+    init(_ settings: DeliverySettings) {
+        let helo = Domain(settings.heloName)
+        names = Set(
+            [settings.hostname, helo].compactMap { $0.flatMap(DomainNameEncoding.asciiName) }
+                .map { $0.lowercased() })
+        listening = settings.listeningAddresses
+    }
+
+    /// Those of a domain's mail exchangers that come before ourselves: all when we are none of them,
+    /// none when mail for the domain should have ended here. RFC 5321 5.1: whatever has our
+    /// preference or a higher one is left out, lest two servers send mail to and fro.
+    func hostsBeforeUs(_ hosts: [MailHost], port: UInt16) -> [MailHost] {
+        guard let own = hosts.lazy.filter({ isOwn($0, port) }).map(\.preference).min() else {
+            return hosts
+        }
+        return hosts.filter { $0.preference < own }
+    }
+
+    private func isOwn(_ host: MailHost, _ port: UInt16) -> Bool {
+        // Behind a router that changes addresses the name alone tells.
+        if port == RemoteServer.smtpPort, names.contains(host.name.lowercased()) { return true }
+        return host.addresses.contains { isListening(SocketAddress($0, port: port)) }
+    }
+
+    private func isListening(_ address: SocketAddress) -> Bool {
+        listening.contains { own in
+            guard own.port == address.port else { return false }
+            switch (own.host, address.host) {
+            case (.v4(0), .v4), (.v6(high: 0, low: 0), .v6): return address.isOfThisMachine
+            case (_, _): return own == address
+            }
+        }
+    }
+}
