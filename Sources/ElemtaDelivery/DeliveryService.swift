@@ -32,6 +32,7 @@ public final class DeliveryService: DeliveryDispatch {
         let workers: [LoopThread<WorkerMessage>]
         /// Nil without a route to a maildir.
         let maildirs: MaildirDelivery?
+        let preparation: ContentPreparation
     }
 
     /// `events` is called on the threads of the workers and of the spool: it must not block.
@@ -73,26 +74,22 @@ public final class DeliveryService: DeliveryDispatch {
         throws(DeliveryError)
     {
         let tls = try TLSContexts(settings.authorities)
-        var workers: [LoopThread<WorkerMessage>] = []
-        for number in 0..<max(1, settings.maximumWorkers) {
+        let preparation = try ContentPreparation(store)
+        let running: Running
+        do throws(DeliveryError) {
+            let workers = try workers(store, tls, find, preparation)
             do throws(DeliveryError) {
-                workers.append(try worker(number, store, tls, find))
+                running = Running(
+                    store: store, resolver: resolver, workers: workers,
+                    maildirs: try maildirDelivery(store), preparation: preparation)
             } catch {
-                for worker in workers { worker.post(.stop(grace: .zero)) }
-                for worker in workers { worker.join() }
+                Self.end(workers)
                 throw error
             }
-        }
-        let maildirs: MaildirDelivery?
-        do throws(DeliveryError) {
-            maildirs = try maildirDelivery(store)
         } catch {
-            for worker in workers { worker.post(.stop(grace: .zero)) }
-            for worker in workers { worker.join() }
+            preparation.stop()
             throw error
         }
-        let running = Running(
-            store: store, resolver: resolver, workers: workers, maildirs: maildirs)
         let early = state.withLock { state -> [WorkItem] in
             guard case .idle(let items) = state else { return [] }
             state = .running(running)
@@ -111,8 +108,30 @@ public final class DeliveryService: DeliveryDispatch {
         return try MaildirDelivery(store: store, ownDomain: settings.hostname, events: events)
     }
 
+    private func workers(
+        _ store: any MessageStore, _ tls: TLSContexts, _ find: @escaping Find,
+        _ preparation: ContentPreparation
+    ) throws(DeliveryError) -> [LoopThread<WorkerMessage>] {
+        var workers: [LoopThread<WorkerMessage>] = []
+        for number in 0..<max(1, settings.maximumWorkers) {
+            do throws(DeliveryError) {
+                workers.append(try worker(number, store, tls, find, preparation))
+            } catch {
+                Self.end(workers)
+                throw error
+            }
+        }
+        return workers
+    }
+
+    private static func end(_ workers: [LoopThread<WorkerMessage>]) {
+        for worker in workers { worker.post(.stop(grace: .zero)) }
+        for worker in workers { worker.join() }
+    }
+
     private func worker(
-        _ number: Int, _ store: any MessageStore, _ tls: TLSContexts, _ find: @escaping Find
+        _ number: Int, _ store: any MessageStore, _ tls: TLSContexts, _ find: @escaping Find,
+        _ preparation: ContentPreparation
     ) throws(DeliveryError) -> LoopThread<WorkerMessage> {
         let settings = settings
         let events = events
@@ -122,10 +141,16 @@ public final class DeliveryService: DeliveryDispatch {
         let thread = try LoopThread<WorkerMessage>("elemta-out-\(number)") { loop in
             let worker = DeliveryWorker(
                 loop: loop, settings: settings, maximumConnections: connections, tls: tls,
-                store: store, events: events
-            ) { destination, server in
-                find(server.host) { answers.post(.resolved(destination, $0)) }
-            }
+                store: store, events: events,
+                resolve: { destination, server in
+                    find(server.host) { answers.post(.resolved(destination, $0)) }
+                },
+                prepare: { id, job, restriction in
+                    preparation.post(
+                        ContentPreparation.Request(
+                            message: job.message, content: job.content, restriction: restriction,
+                            answer: { answers.post(.prepared(id, $0)) }))
+                })
             return { worker.receive($0) }
         }
         answers.lead(to: thread)
@@ -209,6 +234,7 @@ public final class DeliveryService: DeliveryDispatch {
         for worker in running.workers { worker.post(.stop(grace: grace)) }
         running.maildirs?.stop()
         for worker in running.workers { worker.join() }
+        running.preparation.stop()
         running.resolver?.stop()
     }
 }

@@ -22,6 +22,8 @@ public struct DeliverySettings: Sendable {
     public var maximumConnections = 2_000
     /// Ceiling of a destination's window.
     public var maximumConnectionsPerDestination = 20
+    /// How many messages domains are sent; the first match counts, for each domain by itself.
+    public var rates: [(domains: DeliveryRoute.Pattern, limit: RateLimit)] = []
     /// How long a kept connection waits for more mail.
     public var idleConnection = Duration.seconds(5)
     public var messagesPerConnection = 100
@@ -38,6 +40,25 @@ public struct DeliverySettings: Sendable {
     public init(hostname: Domain, heloName: String? = nil) {
         self.hostname = hostname
         self.heloName = heloName ?? hostname.description
+    }
+}
+
+extension DeliverySettings {
+    /// What a domain may be sent; nil: as much as there is. Address literals have no limit.
+    func rate(for domain: Domain) -> RateLimit? {
+        guard domain.addressLiteral == nil else { return nil }
+        return rates.first { $0.domains.matches(domain) }?.limit
+    }
+}
+
+/// So many messages in any stretch of time of this length.
+public struct RateLimit: Hashable, Sendable {
+    public let count: Int
+    public let period: Duration
+
+    public init(count: Int, period: Duration) {
+        self.count = max(1, count)
+        self.period = period
     }
 }
 

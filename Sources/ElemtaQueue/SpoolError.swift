@@ -12,6 +12,8 @@ public enum SpoolError: Error, Hashable, Sendable {
     case full
     /// Reading or writing failed: answer 452 4.3.1. What is queued is intact.
     case storage(String)
+    /// The process, or the machine, has as many files open as it may: try again soon.
+    case noDescriptors
     /// The message isn't in the queue, or no longer.
     case unknownMessage(MessageID)
     /// The message's record or content isn't what was written; it goes to quarantine.
@@ -49,6 +51,7 @@ extension SpoolError: CustomStringConvertible {
         case .directory(let what): what
         case .full: "no room for the queue"
         case .storage(let what): what
+        case .noDescriptors: "too many open files"
         case .unknownMessage(let id): "\(id) is not in the queue"
         case .damaged(let id, let what): "\(id) is corrupt: \(what)"
         case .unreadable(let what): "the spool is corrupt: \(what)"

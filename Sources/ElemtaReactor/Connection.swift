@@ -20,7 +20,8 @@ import Glibc
         didSet { if inputLimit > oldValue { readAgainUnlessFull() } }
     }
 
-    weak var delegate: (any ConnectionDelegate)?
+    /// Who is told; may be replaced at any time by the loop's thread.
+    public weak var delegate: (any ConnectionDelegate)?
     /// Freed when the connection is closed.
     var stream: BufferEvent?
     /// Set by ``startTLS(server:isInputEncrypted:)`` and ``startTLS(client:name:)``.

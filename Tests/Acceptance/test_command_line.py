@@ -91,7 +91,6 @@ class Check(Case):
         for text, key in (
             ("user: elemta\n", "user"),
             ("listeners: [{address: \":587\", submission: true}]\n", "listeners[0].submission"),
-            ("delivery: {rate: [{domain: a.example, limit: \"1/1s\"}]}\n", "delivery.rate"),
             ("logging: {format: json}\n", "logging.format: json"),
         ):
             with self.subTest(key):

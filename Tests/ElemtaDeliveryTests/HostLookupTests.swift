@@ -33,7 +33,7 @@ struct HostLookupTests {
             [
                 "d 15": mx((20, "b"), (10, "a")), "a 1": addresses("192.0.2.1"),
                 "b 1": addresses("192.0.2.2"), "b 28": addresses("2001:db8::2"),
-            ], "10 a 192.0.2.1; 20 b 192.0.2.2 2001:db8::2; 50 s"),
+            ], "10 a 192.0.2.1; 20 b 2001:db8::2 192.0.2.2; 50 s"),
         Row("no MX: the domain itself", ["d 1": addresses("192.0.2.1")], "0 d 192.0.2.1; 50 s"),
         Row("no MX, no address", ["d 28": .noRecords], "noAddress"),
         Row(

@@ -86,8 +86,8 @@ struct MaildirTests {
         let store = MemoryStore()
         let template = "\(folder.path)/{local}"
         let service = try service(template, store)
-        let whole = OutboundMessage.Content.file(path: file.path, offset: 9, count: 540_000 - 9)
-        let cut = OutboundMessage.Content.file(path: file.path, offset: 0, count: 540_001)
+        let whole = MemoryStore.Content.file(path: file.path, offset: 9, count: 540_000 - 9)
+        let cut = MemoryStore.Content.file(path: file.path, offset: 0, count: 540_001)
         service.deliver([
             try store.add(
                 1, to: ["a@x.example"], content: whole, destination: "maildir:\(template)"),

@@ -1,6 +1,8 @@
 import ElemtaQueue
+import ElemtaReactor
 import ElemtaSMTP
 import ElemtaThreads
+import Glibc
 import Synchronization
 import Testing
 
@@ -8,17 +10,50 @@ import Testing
 
 /// Messages in memory; outcomes in the order in which they come.
 final class MemoryStore: MessageStore {
-    private let messages = Mutex<[MessageID: OutboundMessage]>([:])
+    /// What a message holds, here or in somebody's file.
+    enum Content: Sendable {
+        case memory([UInt8])
+        case file(path: String, offset: Int, count: Int)
+
+        var count: Int {
+            switch self {
+            case .memory(let octets): octets.count
+            case .file(_, _, let count): count
+            }
+        }
+    }
+
+    private let messages = Mutex<[MessageID: (envelope: Envelope, content: Content)]>([:])
     private let outcomes = Inbox<DeliveryOutcome>()
     private let batches = Atomic<Int>(0)
 
     /// Calls of `record` so far.
     var batchCount: Int { batches.load(ordering: .relaxed) }
 
-    func fetch(_ id: MessageID) throws(SpoolError) -> OutboundMessage {
-        guard let message = messages.withLock({ $0[id] }) else { throw .unknownMessage(id) }
-        return message
+    func find(_ id: MessageID) throws(SpoolError) -> OutboundMessage {
+        guard let found = messages.withLock({ $0[id] }) else { throw .unknownMessage(id) }
+        let content: OutboundMessage.Content =
+            switch found.content {
+            case .memory(let octets): .memory(octets)
+            case .file(_, _, let count): .unopened(count: count)
+            }
+        return OutboundMessage(envelope: found.envelope, content: content)
     }
+
+    func openContent(of message: OutboundMessage) throws(SpoolError) -> ContentFile {
+        let id = message.envelope.id
+        guard case .file(let path, let offset, let count)? = messages.withLock({ $0[id]?.content })
+        else { throw .unknownMessage(id) }
+        if let error = openingFails.withLock({ $0.popLast() }) { throw error }
+        let number = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        guard number >= 0 else { throw .storage("open: errno \(errno)") }
+        return ContentFile(OwnedDescriptor(taking: number), offset: offset, count: count)
+    }
+
+    /// What the next calls of `openContent` throw, the last first.
+    let openingFails = Mutex<[SpoolError]>([])
+
+    var folder: String { "/tmp" }
 
     func record(_ outcomes: [DeliveryOutcome]) {
         batches.add(1, ordering: .relaxed)
@@ -41,7 +76,7 @@ final class MemoryStore: MessageStore {
     /// Adds a message, from sender@example.org unless said otherwise; what the queue would hand out for it.
     func add(
         _ number: UInt64, to recipients: [String] = ["a@example.com"],
-        content: OutboundMessage.Content = .memory(Array("Subject: x\r\n\r\nx\r\n".utf8)),
+        content: Content = .memory(Array("Subject: x\r\n\r\nx\r\n".utf8)),
         traits: ContentSummary.Traits = [], notify: NotifyConditions = [],
         from sender: String = "sender@example.org", requireTLS: Bool = false, destination: String
     ) throws -> WorkItem {
@@ -55,7 +90,7 @@ final class MemoryStore: MessageStore {
         let envelope = Envelope(
             id: id, arrival: UnixTime(seconds: 0), client: ClientTrace(), transaction: transaction,
             summary: ContentSummary(octetCount: UInt64(content.count), traits: traits))
-        messages.withLock { $0[id] = OutboundMessage(envelope: envelope, content: content) }
+        messages.withLock { $0[id] = (envelope, content) }
         return WorkItem(
             id: id, destination: Destination(name: destination), octets: UInt64(content.count))
     }

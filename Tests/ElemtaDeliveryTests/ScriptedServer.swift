@@ -1,8 +1,9 @@
-import ElemtaReactor
 import ElemtaThreads
+import Glibc
 import Synchronization
 
 @testable import ElemtaDelivery
+@testable import ElemtaReactor
 
 /// A server on a port of its own that reacts to each line as a script says.
 final class ScriptedServer: Sendable {
@@ -19,6 +20,10 @@ final class ScriptedServer: Sendable {
         case startTLS(String, TLSServerContext)
         /// Says it, and the second text to whatever comes, in clear.
         case babble(String, String)
+        /// Says it, and does something else when the next octets come, whatever they are.
+        indirect case sayThen(String, Reaction)
+        /// Closes in a way that a peer takes for an error.
+        case reset
     }
 
     /// What the script is asked about.
@@ -167,6 +172,8 @@ private final class ServerPeer: ConnectionDelegate {
     private var flood: [UInt8]?
     private var babble: [UInt8]?
     private var isMute = false
+    /// What is done when octets come.
+    private var next: ScriptedServer.Reaction?
 
     init(host: ServerHost, number: Int) {
         self.host = host
@@ -181,6 +188,13 @@ private final class ServerPeer: ConnectionDelegate {
     func connection(_ connection: Connection, happened event: ConnectionEvent) {
         switch event {
         case .readable:
+            if let next {
+                self.next = nil
+                isMute = true
+                // What it doesn't read holds up the sender, too.
+                connection.pauseReading()
+                return perform(next)
+            }
             connection.withInput { buffer in
                 while buffer.count > 0 {
                     let count = buffer.withFirstSegment { span in
@@ -242,7 +256,11 @@ private final class ServerPeer: ConnectionDelegate {
     private func react(to line: String) {
         if isMute { return }
         let isSecure = connection?.tls != nil
-        switch host.script(.init(connection: number, line: line, isSecure: isSecure)) {
+        perform(host.script(.init(connection: number, line: line, isSecure: isSecure)), to: line)
+    }
+
+    private func perform(_ reaction: ScriptedServer.Reaction, to line: String = "") {
+        switch reaction {
         case .silence: isMute = true
         case .close: connection?.close()
         case .say(let text):
@@ -251,6 +269,10 @@ private final class ServerPeer: ConnectionDelegate {
         case .sayAndClose(let text):
             connection?.write(Array(text.utf8))
             connection?.closeAfterFlush()
+        case .sayThen(let text, let reaction):
+            connection?.write(Array(text.utf8))
+            next = reaction
+        case .reset: reset()
         case .startTLS(let text, let context):
             connection?.write(Array(text.utf8))
             _ = try? connection?.startTLS(server: context)
@@ -263,5 +285,14 @@ private final class ServerPeer: ConnectionDelegate {
             flood = piece
             connection?.write(piece)
         }
+    }
+
+    private func reset() {
+        guard let descriptor = connection?.stream?.descriptor else { return }
+        var none = linger(l_onoff: 1, l_linger: 0)
+        // Safe because the option is this structure.
+        unsafe setsockopt(
+            descriptor, SOL_SOCKET, SO_LINGER, &none, socklen_t(MemoryLayout<linger>.size))
+        connection?.close()
     }
 }

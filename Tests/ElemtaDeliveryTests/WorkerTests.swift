@@ -18,17 +18,6 @@ struct WorkerTests {
         return settings
     }
 
-    /// A silent server is given up after a second.
-    private static func impatientSettings() throws -> DeliverySettings {
-        try settings {
-            $0.timeouts.greeting = .seconds(1)
-            $0.timeouts.mail = .seconds(1)
-            $0.timeouts.recipient = .seconds(1)
-            $0.timeouts.data = .seconds(1)
-            $0.timeouts.endOfData = .seconds(1)
-        }
-    }
-
     private func running(
         _ store: MemoryStore, _ settings: DeliverySettings,
         events: @escaping @Sendable (DeliveryEvent) -> Void = { _ in }
@@ -40,73 +29,6 @@ struct WorkerTests {
 
     private func destination(_ server: ScriptedServer) -> String {
         "smtp:[127.0.0.1]:\(server.address.port)"
-    }
-
-    /// When a fault happens, and which.
-    struct Fault: Sendable, CustomTestStringConvertible {
-        let verb: String
-        let name: String
-        let reaction: ScriptedServer.Reaction
-        let outcome: String
-
-        var testDescription: String { "\(verb.isEmpty ? "greeting" : verb): \(name)" }
-    }
-
-    static let faults: [Fault] = {
-        let verbs = ["", "EHLO", "MAIL", "RCPT", "DATA", "."]
-        let garbage = String(repeating: "x", count: 1_000)
-        let table: [(String, ScriptedServer.Reaction, [String])] = [
-            ("4xx", .say("451 4.7.1 later\r\n"), ["4.7.1"]),
-            ("5xx", .say("550 5.7.1 never\r\n"), ["5.7.1"]),
-            ("421", .sayAndClose("421 4.3.2 closing\r\n"), ["4.3.2"]),
-            ("closes", .close, ["4.4.2"]),
-            ("silence", .silence, ["4.4.2"]),
-            ("nonsense", .say("I'm a teapot\r\n"), ["4.5.0"]),
-            ("other protocol", .say("+OK POP3 ready\r\n"), ["4.5.0"]),
-            ("a code that doesn't belong", .say("399 4.0.0 what\r\n"), ["4.5.0"]),
-            ("a line without end", .flood(garbage), ["4.5.0"]),
-            ("a reply without end", .flood("250-and more\r\n"), ["4.5.0"]),
-        ]
-        return table.flatMap { name, reaction, status in
-            verbs.map { verb in
-                let word = status[0].hasPrefix("5") ? "failed" : "deferred"
-                return Fault(
-                    verb: verb, name: name, reaction: reaction, outcome: "\(word) \(status[0])")
-            }
-        }
-    }()
-
-    @Test("A next hop that fails at a stage harms that delivery alone", arguments: faults)
-    func faultAtStage(fault: Fault) throws {
-        let polite = ScriptedServer.polite()
-        let bad = try ScriptedServer { moment in
-            // HELO too, lest the fallback from EHLO helps.
-            let verb = moment.verb == "HELO" ? "EHLO" : moment.verb
-            return verb == fault.verb ? fault.reaction : polite(moment)
-        }
-        let good = try ScriptedServer(polite)
-        let store = MemoryStore()
-        let service = try running(store, Self.impatientSettings())
-        let items = [
-            try store.add(1, destination: destination(bad)),
-            try store.add(2, destination: destination(good)),
-        ]
-        service.deliver(items)
-        let outcomes = try store.take(2)
-        service.stop(grace: .zero)
-        let byID = Dictionary(uniqueKeysWithValues: outcomes.map { ($0.id.rawValue, $0.summary) })
-        #expect(byID == [1: fault.outcome, 2: "relayed 2.0.0"])
-        for outcome in outcomes {
-            guard let status = outcome.deferral, status.code == 0 else { continue }
-            // Ours: in words, not in the names that the code has for things.
-            let text = String(decoding: status.text, as: UTF8.self)
-            #expect(text.contains("waiting for its"), "\(text)")
-            let letters = Array(text.unicodeScalars)
-            let isWords = zip(letters, letters.dropFirst()).allSatisfy {
-                !($0.properties.isLowercase && $1.properties.isUppercase)
-            }
-            #expect(isWords, "\(text)")
-        }
     }
 
     @Test func aRefusedConnectionDefersWhateverWaits() throws {
@@ -125,7 +47,7 @@ struct WorkerTests {
     @Test func contentArrivesAsItWas() throws {
         let file = try TemporaryFile(
             Array(repeating: Array(".\r\n..a\r\n".utf8), count: 50_000).flatMap { $0 })
-        let contents: [OutboundMessage.Content] = [
+        let contents: [MemoryStore.Content] = [
             .memory([]), .memory(Array("\r\n".utf8)), .memory(Array(".\r\n".utf8)),
             .memory(Array("a\r\n.\r\n..\r\nb\r\n".utf8)),
             .file(path: file.path, offset: 0, count: file.octets.count),
@@ -290,7 +212,7 @@ struct WorkerTests {
         let server = try ScriptedServer(ScriptedServer.polite([]))
         let store = MemoryStore()
         let service = try running(store, Self.settings())
-        let content = OutboundMessage.Content.memory([0xE9, 13, 10])
+        let content = MemoryStore.Content.memory([0xE9, 13, 10])
         service.deliver(
             try (1...20_000).map {
                 try store.add(

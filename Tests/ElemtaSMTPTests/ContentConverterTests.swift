@@ -125,7 +125,6 @@ struct ContentConverterTests {
                 Content-Transfer-Encoding: base64
 
                 6ek=
-
                 --b 1
                 Content-Type: message/rfc822
                 Content-Transfer-Encoding: 7bit

@@ -30,7 +30,6 @@ import Testing
         "a feature that somebody switches on and that isn't built is named by its key",
         arguments: [
             ("user: elemta", "user"),
-            ("delivery: {rate: [{domain: a.example, limit: \"1/1s\"}]}", "delivery.rate"),
             ("logging: {format: json}", "logging.format: json"),
             ("http: {listen_addr: \"127.0.0.1:8080\"}", "http.listen_addr"),
         ])

@@ -82,7 +82,7 @@ final class MaildirDelivery: Sendable {
             let message: OutboundMessage
             do throws(SpoolError) {
                 message = try store.fetch(item.id)
-            } catch .unknownMessage, .stopped {
+            } catch .unknownMessage, .stopped, .noDescriptors {
                 return DeliveryOutcome(item, .all(.notAttempted))
             } catch {
                 let reason = FailureReason(unreadable: error)

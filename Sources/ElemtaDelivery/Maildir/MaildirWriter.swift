@@ -1,4 +1,5 @@
 import ElemtaQueue
+import ElemtaReactor
 import ElemtaSMTP
 import Glibc
 
@@ -79,20 +80,25 @@ final class MaildirWriter: Sendable {
         switch message.content {
         case .memory(let octets):
             try file.write(text.convert(octets).span)
-        case .file(let path, let offset, let count):
-            let content = try OpenFile(path, O_RDONLY)
-            var position = offset
-            while position < offset + count {
-                let octets = try content.read(
-                    min(block, offset + count - position), at: position)
-                guard !octets.isEmpty else {
-                    // Shorter than it was: not the message that was accepted.
-                    throw FileError(operation: "read \(path)", code: EIO)
-                }
+        case .unopened: throw FileError(operation: "read the content", code: EBADF)
+        case .file(let content):
+            var position = 0
+            while position < content.count {
+                let octets = try Self.read(content, at: position)
                 try file.write(text.convert(octets).span)
                 position += octets.count
             }
         }
         try file.write(text.end().span)
+    }
+
+    /// A file that is shorter than it was isn't the message that was accepted.
+    private static func read(_ content: ContentFile, at position: Int) throws(FileError) -> [UInt8]
+    {
+        do throws(ReactorError) {
+            return try content.read(block, at: position)
+        } catch {
+            throw FileError(operation: error.operation, code: error.code)
+        }
     }
 }

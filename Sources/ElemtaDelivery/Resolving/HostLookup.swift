@@ -163,12 +163,13 @@ final class HostLookup {
         }
     }
 
-    /// Alternately one of each family: where one of them doesn't work the other isn't far.
+    /// Alternately one of each family, IPv6 first (RFC 8305 4): where one of them doesn't work the
+    /// other isn't far.
     private static func interleaved(_ v4: [IPAddress], _ v6: [IPAddress]) -> [IPAddress] {
         var addresses: [IPAddress] = []
         for index in 0..<max(v4.count, v6.count) {
-            if index < v4.count { addresses.append(v4[index]) }
             if index < v6.count { addresses.append(v6[index]) }
+            if index < v4.count { addresses.append(v4[index]) }
         }
         return Array(addresses.prefix(maximumAddressesPerHost))
     }

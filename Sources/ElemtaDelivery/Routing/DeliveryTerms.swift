@@ -9,10 +9,12 @@ struct DeliveryTerms: Hashable {
     var tls = ClientTLSPolicy.opportunistic
     /// With the user name and password for the relay host.
     var logsIn = false
+    /// A domain with a limit of its own (`delivery.rate`): its mail has a queue of its own too.
+    var limitedDomain: Domain?
 
     /// `smtp:mail.example.com:25`, `mx:example.com`, `lmtp:[127.0.0.1]:24`, `lmtp+unix:/run/lmtp`,
     /// `maildir:/var/mail/{domain}/{local}`, `discard`; with what differs from the default behind the
-    /// first word: `smtp+required:...`, `mx+login+off:...`.
+    /// first word: `smtp+required:...`, `mx+login+off:...`, `smtp+to=example.com:...`.
     var name: String {
         switch hop {
         case .discard: "discard"
@@ -32,9 +34,11 @@ struct DeliveryTerms: Hashable {
         }
         let login = logsIn ? "+login" : ""
         let policy = Self.words.first { $0.policy == tls }.map { "+\($0.word)" } ?? ""
-        return "\(kind)\(login)\(policy):\(server)"
+        let limit = limitedDomain.map { "+\(Self.limitWord)\($0)" } ?? ""
+        return "\(kind)\(login)\(policy)\(limit):\(server)"
     }
 
+    private static let limitWord = "to="
     private static let words: [(policy: ClientTLSPolicy, word: String)] = [
         (.off, "off"), (.required, "required"), (.requireTLS, "requiretls"),
     ]
@@ -62,6 +66,13 @@ extension DeliveryTerms {
         guard let hop else { return nil }
         self.init(hop: hop)
         if hop.server?.server.isSocket ?? true { return }
+        if let last = words.last, last.hasPrefix(Self.limitWord) {
+            guard let domain = Domain(String(last.dropFirst(Self.limitWord.count))) else {
+                return nil
+            }
+            limitedDomain = domain
+            words.removeLast()
+        }
         if words.first == "login" {
             logsIn = true
             words.removeFirst()

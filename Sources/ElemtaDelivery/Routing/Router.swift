@@ -39,11 +39,13 @@ struct Router: Sendable {
     /// All others, in order.
     private var patterns: [(place: Int, pattern: DeliveryRoute.Pattern, choice: Choice)] = []
     private let otherwise: Choice
+    private let limits: [DeliveryRoute.Pattern]
     /// Where `<Postmaster>` without a domain is, should the caller not have said (RFC 5321 4.5.1).
     private let ownDomain: Domain
 
     init(_ settings: DeliverySettings) {
         ownDomain = settings.hostname
+        limits = settings.rates.map(\.domains)
         otherwise =
             settings.relayHost.map {
                 .fixed(
@@ -72,13 +74,27 @@ struct Router: Sendable {
     func destination(for recipient: ForwardPath, demand: TransportDemand) -> Destination {
         let domain = recipient.mailbox?.domain ?? ownDomain
         switch match(domain)?.choice ?? otherwise {
-        case .fixed(let destinations): return destinations[demand]
+        case .fixed(let destinations):
+            let destination = destinations[demand]
+            guard let limited = limitedDomain(domain),
+                var terms = DeliveryTerms(name: destination.name),
+                terms.hop.server?.server.isSocket == false
+            else { return destination }
+            terms.limitedDomain = limited
+            return Destination(name: terms.name)
         case .mailExchangers(let tls):
             let hop = NextHop.smtp(RemoteServer(mailDomain: domain))
             let terms = DeliveryTerms(
-                hop: hop, tls: tls.with(demand, to: hop, isRelayHost: false))
+                hop: hop, tls: tls.with(demand, to: hop, isRelayHost: false),
+                limitedDomain: limitedDomain(domain))
             return Destination(name: terms.name)
         }
+    }
+
+    /// The domain, if it has a limit of its own.
+    private func limitedDomain(_ domain: Domain) -> Domain? {
+        guard !limits.isEmpty, domain.addressLiteral == nil else { return nil }
+        return limits.contains { $0.matches(domain) } ? domain : nil
     }
 
     /// Which rule `destination(for:demand:)` goes by.

@@ -14,6 +14,8 @@ final class ClientConnection: ConnectionDelegate {
         case ready
         /// Between two messages, in the queue's list of idle connections.
         case idle
+        /// A message's content is being made ready for this server; nothing has been said about it.
+        case preparing(DeliveryJob)
         case delivering(DeliveryJob)
         case closed
     }
@@ -21,14 +23,16 @@ final class ClientConnection: ConnectionDelegate {
     unowned let worker: DeliveryWorker
     let queue: DestinationQueue
     var id: ConnectionID?
-    private(set) var phase = Phase.opening
-    private(set) var target: DeliveryTarget
-    private var furtherTargets: ArraySlice<DeliveryTarget>
-    private var failures: [FailureReason] = []
-    private var connection: Connection?
-    private var session: ClientSession
+    var phase = Phase.opening
+    var target: DeliveryTarget
+    var furtherTargets: ArraySlice<DeliveryTarget>
+    var failures: [FailureReason] = []
+    var connection: Connection?
+    /// While `opening`, until a host has answered.
+    var race: HostRace?
+    var session: ClientSession
     /// For what is sent from now on.
-    private(set) var channel = DeliveryEvent.Channel.clear(cause: nil)
+    var channel = DeliveryEvent.Channel.clear(cause: nil)
     private var sender: ContentSender?
     private var messageCount = 0
     private var repliesSeen = 0
@@ -49,54 +53,8 @@ final class ClientConnection: ConnectionDelegate {
         if case .idle = phase { true } else { false }
     }
 
-    // MARK: Opening
-
-    /// Tries the next target; when none is left the destination can't be reached now.
-    func openNext() {
-        worker.setDeadline(nil, of: self)
-        while let next = furtherTargets.popFirst() {
-            target = next
-            begin(next)
-            do throws(ReactorError) {
-                connection = try Connection.connect(
-                    loop: worker.loop, to: next.address, from: worker.source(for: next.address),
-                    timeout: worker.settings.connectTimeout, delegate: self)
-                connection?.unsentLimit = ContentSender.window / 2
-                return
-            } catch {
-                queue.avoid(next.address, at: worker.now)
-                failures.append(FailureReason(error, to: next))
-            }
-        }
-        phase = .closed
-        worker.couldNotOpen(self, Self.worst(of: failures))
-    }
-
-    private func begin(_ target: DeliveryTarget) {
-        let cause =
-            queue.tls == .opportunistic && mayGoInClear
-            ? worker.clearHosts.cause(for: target.address, at: worker.now) : nil
-        channel = .clear(cause: cause)
-        session = ClientSession(
-            heloName: worker.heloName, speaking: queue.mailProtocol,
-            tls: cause == nil ? queue.tls : .off, login: queue.login)
-    }
-
-    /// A host that refuses for good may stand beside one that is only away: any that may work later
-    /// keeps the mail.
-    private static func worst(of failures: [FailureReason]) -> FailureReason {
-        failures.last { !$0.isPermanent } ?? failures.last
-            ?? FailureReason(
-                EnhancedStatus(.persistentTransientFailure, 4, 1), "No host could be tried")
-    }
-
-    private func openingFailed(_ reason: FailureReason) {
-        queue.avoid(target.address, at: worker.now)
-        failures.append(reason)
-        connection?.close()
-        connection = nil
-        openNext()
-    }
+    /// Whether a message before went well enough for the next.
+    var hasTakenMail: Bool { messageCount > 0 }
 
     // MARK: Events
 
@@ -132,7 +90,7 @@ final class ClientConnection: ConnectionDelegate {
     }
 
     /// The deadline of what is awaited now, from now.
-    private func setDeadline() {
+    func setDeadline() {
         repliesSeen = session.replyCount
         let limit: Duration? =
             if case .idle = phase { worker.settings.idleConnection } else {
@@ -146,7 +104,7 @@ final class ClientConnection: ConnectionDelegate {
         switch phase {
         case .closed: return
         case .idle: return quit()
-        case .opening, .ready: return perform(session.interrupt(.timedOut))
+        case .opening, .ready, .preparing: return perform(session.interrupt(.timedOut))
         case .delivering: break
         }
         guard session.stage == .content, let connection else {
@@ -171,14 +129,14 @@ final class ClientConnection: ConnectionDelegate {
             if session.stage == .handshake, let reason = error?.reason {
                 return perform(session.handshakeEnded(.failed(reason)))
             }
-        case .ready, .delivering: break
+        case .ready, .preparing, .delivering: break
         }
         perform(session.interrupt(.connectionLost))
     }
 
     // MARK: Actions
 
-    private func perform(_ action: ClientAction) {
+    func perform(_ action: ClientAction) {
         switch action {
         case .none: return
         case .send(let octets): connection?.write(octets)
@@ -196,65 +154,12 @@ final class ClientConnection: ConnectionDelegate {
         }
     }
 
-    /// The dialogue has ended outside a transaction.
-    private func refused(_ failure: ClientFailure?) {
-        guard case .opening = phase, let failure else { return close() }
-        let reason = FailureReason(failure, with: target)
-        leaveServer(after: failure)
-        if case .tls(let what, .opportunistic) = failure, what.allowsClear, mayGoInClear {
-            worker.clearHosts.add(target.address, because: reason.text, at: worker.now)
-            furtherTargets = [target] + furtherTargets
-            return openNext()
-        }
-        openingFailed(reason)
-    }
-
-    private func leaveServer(after failure: ClientFailure) {
-        switch failure {
-        // Nothing that is said now reaches anybody.
-        case .tls(.octetsInClear, _), .tls(.handshake, _), .tls(.interrupted, _):
-            connection?.close()
-        // RFC 5321 3.1: QUIT also after a refused greeting. It's lost when the server has gone.
-        case .tls, .login, .reply, .protocolError, .timedOut, .connectionLost, .abandoned,
-            .unsendable:
-            connection?.write(ClientSession.farewell)
-            connection?.closeAfterFlush()
-        }
-        connection = nil
-    }
-
-    // MARK: TLS
-
-    /// Without TLS the relay host would only be told that we don't log in.
-    private var mayGoInClear: Bool { queue.login?.isAllowedInClear ?? true }
-
-    private func startTLS() {
-        guard let connection else { return }
-        do throws(ReactorError) {
-            let dropped = try connection.startTLS(
-                client: worker.tls.context(for: queue.tls), name: target.certificateName)
-            if dropped > 0 { perform(session.handshakeEnded(.octetsWaiting)) }
-        } catch {
-            perform(session.handshakeEnded(.failed("\(error)")))
-        }
-    }
-
-    private func established() {
-        guard let description = connection?.tls else { return }
-        channel = .tls(description)
-        perform(
-            session.handshakeEnded(
-                .established(
-                    description.isPeerVerified
-                        ? queue.identity(ofVerified: target.host) : .unverified)))
-        setDeadline()
-    }
-
     /// Goes on with the message under way, the next one, or to rest. A loop, since a message that
     /// can't be sent to this server ends at once.
     private func proceed() {
         while session.isReady {
             guard let job = nextJob() else { return }
+            if isAwaitingContent(of: job) { return }
             let action = session.begin(job.transaction)
             guard case .ended(let result) = action else {
                 perform(action)
@@ -294,12 +199,43 @@ final class ClientConnection: ConnectionDelegate {
 
     // MARK: Content
 
+    /// Has the content made ready for this server; true: `contentReady` follows.
+    private func isAwaitingContent(of job: DeliveryJob) -> Bool {
+        let restriction = job.mayBeConverted ? session.restriction(for: job.transaction) : nil
+        if job.isOpened, restriction == nil { return false }
+        if case .memory(let octets) = job.content, let restriction,
+            octets.count <= ContentPreparation.smallCount
+        {
+            job.convert(octets, for: restriction)
+            return false
+        }
+        phase = .preparing(job)
+        worker.setDeadline(nil, of: self)
+        worker.prepare(job, restriction, for: self)
+        return true
+    }
+
+    /// What `ContentPreparation` has made of the content.
+    func contentReady(_ outcome: ContentPreparation.Outcome) {
+        guard case .preparing(let job) = phase else { return }
+        phase = .delivering(job)
+        switch outcome {
+        case .ready(let content, let summary):
+            job.take(content, summary)
+            proceed()
+        case .failed(let error):
+            phase = .ready
+            worker.contentFailed(job, error, of: queue)
+            if case .noDescriptors = error { quit() } else { proceed() }
+        }
+    }
+
     private func beginContent(_ transfer: ContentTransfer) {
         guard case .delivering(let job) = phase else { return }
         handedCount = 0
         sentMark = 0
         do throws(ContentSender.Failure) {
-            sender = try ContentSender(job.message.content, as: transfer)
+            sender = try ContentSender(job.content, as: transfer)
         } catch {
             return abandonContent(error)
         }
@@ -355,14 +291,18 @@ final class ClientConnection: ConnectionDelegate {
         leave()
     }
 
-    private func close() {
+    func close() {
         connection?.close()
         leave()
     }
 
     private func leave() {
         if case .closed = phase { return }
+        race?.cancel()
+        race = nil
         let wasOpening = if case .opening = phase { true } else { false }
+        // Nothing is known against a message that nobody was told of.
+        if case .preparing(let job) = phase { worker.returnItem(of: job, to: queue) }
         phase = .closed
         worker.closed(self, wasOpening: wasOpening)
     }
@@ -372,7 +312,7 @@ final class ClientConnection: ConnectionDelegate {
     func stop(atOnce: Bool) {
         switch phase {
         case .idle: quit()
-        case .opening, .ready: close()
+        case .opening, .ready, .preparing: close()
         case .delivering(let job):
             guard atOnce else { return }
             let mayBeDuplicated = session.stage == .endOfData

@@ -1,6 +1,5 @@
 import ElemtaReactor
 import ElemtaSMTP
-import Glibc
 
 /// Puts one message's content on a connection, as much at a time as the connection takes.
 struct ContentSender: ~Copyable {
@@ -16,9 +15,9 @@ struct ContentSender: ~Copyable {
         let reason: String
     }
 
-    private enum Source: ~Copyable {
+    private enum Source {
         case memory([UInt8])
-        case file(OwnedDescriptor, position: Int, end: Int)
+        case file(ContentFile, position: Int)
         case finished
     }
 
@@ -30,25 +29,20 @@ struct ContentSender: ~Copyable {
     private var source: Source
     private var encoder = DataEncoder()
 
-    /// Opens the file, if the content is in one.
     init(_ content: OutboundMessage.Content, as transfer: ContentTransfer) throws(Failure) {
         self.init(transfer: transfer, source: try Self.source(of: content))
     }
 
-    private init(transfer: ContentTransfer, source: consuming Source) {
+    private init(transfer: ContentTransfer, source: Source) {
         self.transfer = transfer
         self.source = source
     }
 
     private static func source(of content: OutboundMessage.Content) throws(Failure) -> Source {
         switch content {
-        case .memory(let octets):
-            return .memory(octets)
-        case .file(let path, let offset, let count):
-            let number = unsafe open(path, O_RDONLY | O_CLOEXEC)
-            guard number >= 0 else { throw Failure(reason: "open \(path): errno \(errno)") }
-            return .file(
-                OwnedDescriptor(taking: number), position: offset, end: offset + count)
+        case .memory(let octets): .memory(octets)
+        case .file(let file): .file(file, position: 0)
+        case .unopened: throw Failure(reason: "its file wasn't opened")
         }
     }
 
@@ -71,10 +65,11 @@ struct ContentSender: ~Copyable {
         case .memory(let octets):
             connection.write(command)
             connection.write(octets)
-        case .file(let file, let position, let end):
-            connection.write(command)
+        case .file(let file, _):
             do throws(ReactorError) {
-                try connection.writeFile(file, offset: position, count: end - position)
+                let descriptor = try file.duplicate()
+                connection.write(command)
+                try connection.writeFile(descriptor, offset: file.offset, count: file.count)
             } catch {
                 throw Failure(reason: "\(error)")
             }
@@ -90,14 +85,13 @@ struct ContentSender: ~Copyable {
             chain.append(encoder.terminator)
             connection.write(chain)
             return .complete
-        case .file(let file, var position, let end):
-            while position < end {
+        case .file(let file, var position):
+            while position < file.count {
                 if connection.unsentCount >= Self.window {
-                    source = .file(file, position: position, end: end)
+                    source = .file(file, position: position)
                     return .more
                 }
-                let octets = try Self.read(
-                    file, min(Self.block, end - position), at: position)
+                let octets = try Self.read(file, at: position)
                 var chain = ByteChain()
                 encode(octets, into: &chain)
                 connection.write(chain)
@@ -121,18 +115,11 @@ struct ContentSender: ~Copyable {
 
     /// A file that is shorter than it was can't be sent as what it was: the caller breaks off, and
     /// the end of data never leaves.
-    private static func read(
-        _ file: borrowing OwnedDescriptor, _ count: Int, at position: Int
-    ) throws(Failure) -> [UInt8] {
-        let number = file.number
-        var code: Int32 = 0
-        let octets = unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
-            // Safe because the buffer has room for `count` octets.
-            let result = unsafe pread(number, buffer.baseAddress, count, position)
-            code = errno
-            filled = max(0, result)
+    private static func read(_ file: ContentFile, at position: Int) throws(Failure) -> [UInt8] {
+        do throws(ReactorError) {
+            return try file.read(block, at: position)
+        } catch {
+            throw Failure(reason: "content file: \(error)")
         }
-        guard !octets.isEmpty else { throw Failure(reason: "content file: errno \(code)") }
-        return octets
     }
 }

@@ -10,6 +10,11 @@ final class DeliveryJob {
     let item: DestinationQueue.Item
     let message: OutboundMessage
     let began: MonotonicTime
+    /// What this connection is sent, and what it is like.
+    private(set) var content: OutboundMessage.Content
+    private var summary: ContentSummary
+    /// Whether encoding the content for the server hasn't been tried.
+    private(set) var mayBeConverted = true
     /// Indices into the envelope's recipients, those of the current transaction first.
     private var open: ArraySlice<Int>
     private var results: [(recipient: UInt32, result: RecipientResult)] = []
@@ -21,7 +26,33 @@ final class DeliveryJob {
         self.item = item
         self.message = message
         began = now
+        content = message.content
+        summary = message.envelope.summary
+        summary.octetCount = UInt64(message.content.count)
         open = indices[...]
+    }
+
+    /// Whether the content can be sent as it is, as far as we are concerned.
+    var isOpened: Bool {
+        if case .unopened = content { false } else { true }
+    }
+
+    /// The content was opened or encoded. `summary` nil: it is what it was.
+    func take(_ content: OutboundMessage.Content, _ summary: ContentSummary?) {
+        self.content = content
+        if let summary { self.summary = summary }
+        mayBeConverted = false
+    }
+
+    /// Encodes content for what the server takes, here and now.
+    func convert(_ octets: [UInt8], for restriction: ContentRestriction) {
+        var survey = ConversionSurvey(for: restriction)
+        survey.take(octets.span)
+        guard var converter = survey.finish() else { return take(content, nil) }
+        var converted: [UInt8] = []
+        converter.take(octets.span, into: &converted)
+        let summary = converter.finish(into: &converted)
+        take(.memory(converted), summary)
     }
 
     var isComplete: Bool { open.isEmpty }
@@ -31,8 +62,6 @@ final class DeliveryJob {
 
     var transaction: ClientTransaction {
         let envelope = message.envelope
-        var content = envelope.summary
-        content.octetCount = UInt64(message.content.count)
         return ClientTransaction(
             reversePath: envelope.reversePath, parameters: envelope.parameters,
             recipients: current.map { index in
@@ -41,7 +70,7 @@ final class DeliveryJob {
                     path: recipient.path, notify: recipient.notify,
                     originalRecipient: recipient.originalRecipient)
             },
-            content: content)
+            content: summary)
     }
 
     /// Takes the verdicts of the current transaction; `body` hears of each recipient. `accepted` says

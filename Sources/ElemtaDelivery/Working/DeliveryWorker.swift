@@ -7,6 +7,8 @@ import ElemtaSMTP
 enum WorkerMessage: Sendable {
     case work([WorkItem])
     case resolved(Destination, Resolution)
+    /// What was asked of `ContentPreparation` for a connection, which may be gone.
+    case prepared(ConnectionID, ContentPreparation.Outcome)
     case stop(grace: Duration)
 }
 
@@ -20,17 +22,23 @@ final class DeliveryWorker {
     var clearHosts = ClearHosts()
     private let ownHosts: OwnHosts
     private let store: any MessageStore
-    private let events: @Sendable (DeliveryEvent) -> Void
+    let events: @Sendable (DeliveryEvent) -> Void
     /// Asks for the hosts of a next hop; the answer comes as a message.
     private let resolve: (Destination, RemoteServer) -> Void
+    /// Has content made ready; the answer comes as a message.
+    let requestPreparation: (ConnectionID, DeliveryJob, ContentRestriction?) -> Void
 
-    private var queues: [Destination: DestinationQueue] = [:]
-    private let table = ConnectionTable<ClientConnection>()
+    var queues: [Destination: DestinationQueue] = [:]
+    let table = ConnectionTable<ClientConnection>()
     /// Those whose QUIT is on its way, so that stopping can wait for it.
     private var partingConnections: [ObjectIdentifier: ClientConnection] = [:]
-    private let maximumConnections: Int
+    let maximumConnections: Int
+    /// Sockets of connections that are tried beside another one: `HostRace`.
+    var racerCount = 0
+    /// While no descriptor was to be had: nothing is opened.
+    var shortage: LoopTimer?
     /// Destinations that want a connection when one is free.
-    private var waitingForRoom: Deque<Destination> = []
+    var waitingForRoom: Deque<Destination> = []
     private var sweep: LoopTimer?
     /// Told to the spool when everything that happens now has happened.
     private var outcomes: [DeliveryOutcome] = []
@@ -45,7 +53,8 @@ final class DeliveryWorker {
     init(
         loop: EventLoop, settings: DeliverySettings, maximumConnections: Int, tls: TLSContexts,
         store: any MessageStore, events: @escaping @Sendable (DeliveryEvent) -> Void,
-        resolve: @escaping (Destination, RemoteServer) -> Void
+        resolve: @escaping (Destination, RemoteServer) -> Void,
+        prepare: @escaping (ConnectionID, DeliveryJob, ContentRestriction?) -> Void
     ) {
         self.loop = loop
         self.settings = settings
@@ -56,6 +65,7 @@ final class DeliveryWorker {
         self.store = store
         self.events = events
         self.resolve = resolve
+        requestPreparation = prepare
         sweep = table.sweepEverySecond(on: loop) { _, connection in connection.expired() }
     }
 
@@ -73,6 +83,7 @@ final class DeliveryWorker {
             switch message {
             case .work(let items): accept(items)
             case .resolved(let destination, let resolution): found(resolution, for: destination)
+            case .prepared(let id, let outcome): table[id]?.contentReady(outcome)
             case .stop(let grace): stop(grace)
             }
         }
@@ -103,15 +114,19 @@ final class DeliveryWorker {
         let queue = DestinationQueue(
             destination, server, speaking: mailProtocol, tls: terms.tls,
             login: terms.logsIn ? settings.relayLogin : nil,
+            rate: terms.limitedDomain.flatMap { settings.rate(for: $0) },
             maximumWindow: settings.maximumConnectionsPerDestination)
         queues[destination] = queue
         return queue
     }
 
     /// Gives what waits to connections: kept ones first, then new ones.
-    private func serve(_ queue: DestinationQueue) {
-        while !queue.items.isEmpty, let connection = queue.idle.popLast() { connection.wake() }
+    func serve(_ queue: DestinationQueue) {
+        while !queue.items.isEmpty, !isHeldBack(queue), let connection = queue.idle.popLast() {
+            connection.wake()
+        }
         guard !queue.items.isEmpty, !isStopping else { return forgetIfUnused(queue) }
+        if isHeldBack(queue) { return }
         switch queue.hosts {
         case .known(let hosts, let until) where now < until: open(queue, hosts)
         case .asked: return
@@ -123,12 +138,8 @@ final class DeliveryWorker {
 
     private func open(_ queue: DestinationQueue, _ hosts: [MailHost]) {
         while queue.connectionsWanted(at: now) > 0 {
-            if table.count >= maximumConnections { makeRoom() }
-            guard table.count < maximumConnections else {
-                if !queue.isWaitingForRoom { waitingForRoom.append(queue.destination) }
-                queue.isWaitingForRoom = true
-                return
-            }
+            if !hasRoom { makeRoom() }
+            guard hasRoom else { return waitForRoom(queue) }
             let connection = ClientConnection(
                 worker: self, queue: queue, targets: queue.targets(of: hosts, at: now))
             connection.id = table.insert(connection)
@@ -179,7 +190,7 @@ final class DeliveryWorker {
     /// A host that the configuration names is what the operator meant.
     private func withoutUs(_ hosts: [MailHost], of server: RemoteServer) -> [MailHost] {
         switch server.host {
-        case .address, .host: hosts
+        case .address, .host, .socket: hosts
         case .mailExchangers: ownHosts.hostsBeforeUs(hosts, port: server.port)
         }
     }
@@ -231,7 +242,7 @@ final class DeliveryWorker {
     func couldNotOpen(_ connection: ClientConnection, _ reason: FailureReason) {
         let queue = connection.queue
         queue.openingCount -= 1
-        queue.couldNotConnect(at: now)
+        queue.window.connectionRefused(at: now)
         remove(connection)
         // Others that stand, or are still trying, go on with what waits.
         if queue.connections.isEmpty, !isStopping { giveUp(queue, reason, over: connection) }
@@ -240,10 +251,13 @@ final class DeliveryWorker {
 
     /// The next message that can be read and still has a recipient.
     func nextJob(of queue: DestinationQueue) -> DeliveryJob? {
-        while let item = queue.items.popFirst() {
+        while !isHeldBack(queue), let item = queue.items.popFirst() {
             do throws(SpoolError) {
-                let message = try store.fetch(item.id)
-                if let job = DeliveryJob(item, message, at: now) { return job }
+                let message = try store.find(item.id)
+                if let job = DeliveryJob(item, message, at: now) {
+                    queue.rate?.begin(at: now)
+                    return job
+                }
                 notAttempted(item, of: queue)
             } catch .unknownMessage, .stopped {
                 notAttempted(item, of: queue)
@@ -254,13 +268,13 @@ final class DeliveryWorker {
         return nil
     }
 
-    private func notAttempted(_ item: DestinationQueue.Item, of queue: DestinationQueue) {
+    func notAttempted(_ item: DestinationQueue.Item, of queue: DestinationQueue) {
         answer(
             DeliveryOutcome(
                 id: item.id, destination: queue.destination, results: .all(.notAttempted)))
     }
 
-    private func unreadable(
+    func unreadable(
         _ item: DestinationQueue.Item, of queue: DestinationQueue, _ error: SpoolError
     ) {
         let reason = FailureReason(unreadable: error)
@@ -284,9 +298,7 @@ final class DeliveryWorker {
         _ job: DeliveryJob, _ result: TransactionResult, over connection: ClientConnection,
         reportsFollow: Bool
     ) {
-        if result.verdicts.contains(where: { if case .accepted = $0 { true } else { false } }) {
-            connection.queue.wentWell()
-        }
+        connection.queue.note(result, at: now)
         let mailProtocol = connection.queue.mailProtocol
         job.settle(
             result.verdicts, connection.target,
@@ -301,7 +313,7 @@ final class DeliveryWorker {
         }
     }
 
-    private func tell(
+    func tell(
         _ job: DeliveryJob, of recipient: ForwardPath?, _ result: RecipientResult,
         _ mayBeDuplicated: Bool, over connection: ClientConnection
     ) {
@@ -342,19 +354,15 @@ final class DeliveryWorker {
         endIfStopped()
     }
 
-    private func remove(_ connection: ClientConnection) {
+    func remove(_ connection: ClientConnection) {
         if let id = connection.id { table.remove(id) }
         connection.queue.connections[ObjectIdentifier(connection)] = nil
         connection.queue.idle.removeAll { $0 === connection }
     }
 
-    private func afterRemoval(of connection: ClientConnection) {
+    func afterRemoval(of connection: ClientConnection) {
         // Those that waited come first: else a busy destination would take its place again and again.
-        while table.count < maximumConnections, let next = waitingForRoom.popFirst() {
-            guard let queue = queues[next] else { continue }
-            queue.isWaitingForRoom = false
-            serve(queue)
-        }
+        serveThoseWaiting()
         serve(connection.queue)
         endIfStopped()
     }
@@ -399,7 +407,7 @@ final class DeliveryWorker {
     // MARK: Outcomes
 
     /// Keeps the outcome for the end of this turn of the loop: one commit of the spool for all.
-    private func answer(_ outcome: DeliveryOutcome) {
+    func answer(_ outcome: DeliveryOutcome) {
         outcomes.append(outcome)
         if flush == nil { flush = loop.after(.zero) { [unowned self] in flushOutcomes() } }
     }

@@ -7,6 +7,8 @@ import ElemtaSMTP
 struct DeliveryTarget: Hashable {
     let host: String
     let address: SocketAddress
+    /// Of the host, among the destination's (RFC 5321 5.1).
+    var preference: UInt16 = 0
     /// What is spoken with it.
     var mailProtocol = ClientProtocol.smtp
 
@@ -50,15 +52,12 @@ final class DestinationQueue {
     static let maximumTargets = 8
     /// How long an address that failed is tried last.
     static let avoidance = Duration.seconds(60)
-    /// How many connections a destination gets before any message went well.
-    static let initialWindow = 5
 
     let destination: Destination
     let server: RemoteServer
     let mailProtocol: ClientProtocol
     let tls: ClientTLSPolicy
     let login: ClientLogin?
-    let maximumWindow: Int
     var items: Deque<Item> = []
     var hosts = Hosts.unknown
     /// Connections of any state.
@@ -67,27 +66,28 @@ final class DestinationQueue {
     var openingCount = 0
     /// Those that wait for mail, the latest last.
     var idle: [ClientConnection] = []
-    /// How many connections there may be: grows with each message that is taken, shrinks when a
-    /// connection can't be made.
-    private(set) var window: Int
-    /// While there are connections, no further ones before this.
-    private(set) var opensAgain: MonotonicTime?
+    var window: DestinationWindow
+    /// Nil: no limit.
+    var rate: SendingRate?
+    /// While `rate` holds mail back.
+    var rateTimer: LoopTimer?
     /// In the worker's list of those that wait for a free connection.
     var isWaitingForRoom = false
     private var avoided: [SocketAddress: MonotonicTime] = [:]
 
     init(
         _ destination: Destination, _ server: RemoteServer, speaking mailProtocol: ClientProtocol,
-        tls: ClientTLSPolicy, login: ClientLogin?, maximumWindow: Int
+        tls: ClientTLSPolicy, login: ClientLogin?, rate: RateLimit? = nil, maximumWindow: Int
     ) {
         self.destination = destination
         self.server = server
         self.mailProtocol = mailProtocol
         self.tls = server.isSocket ? .off : tls
         self.login = login
-        self.maximumWindow = max(1, maximumWindow)
+        self.rate = rate.map { SendingRate($0) }
         // A password that is refused isn't tried five times at once: some lock a user out for that.
-        window = login == nil ? min(Self.initialWindow, self.maximumWindow) : 1
+        window = DestinationWindow(
+            ceiling: maximumWindow, initial: login == nil ? DestinationWindow.initial : 1)
         switch server.host {
         case .address(let address):
             let host = MailHost(name: "[\(address)]", preference: 0, addresses: [address])
@@ -102,15 +102,23 @@ final class DestinationQueue {
 
     /// How many more connections are worth opening now.
     func connectionsWanted(at now: MonotonicTime) -> Int {
-        if let opensAgain, !connections.isEmpty, now < opensAgain { return 0 }
-        return max(0, min(items.count - openingCount, window - connections.count))
+        let room = window.room(beside: connections.count, at: now)
+        return max(0, min(items.count - openingCount, room))
     }
 
-    func wentWell() { window = min(window + 1, maximumWindow) }
-
-    func couldNotConnect(at now: MonotonicTime) {
-        window = max(1, window / 2)
-        opensAgain = now + .seconds(10)
+    /// Lets the window grow or shrink by what came of a transaction. That the server asked us to go
+    /// away is about the connection, what it says about a message isn't.
+    func note(_ result: TransactionResult, at now: MonotonicTime) {
+        var isAccepted = false
+        for verdict in result.verdicts {
+            switch verdict {
+            case .accepted: isAccepted = true
+            case .deferred(.reply(let reply, _)) where reply.code == 421:
+                return window.connectionRefused(at: now)
+            case .deferred, .failed: break
+            }
+        }
+        if isAccepted { window.messageTaken(connections: connections.count) }
     }
 
     func avoid(_ address: SocketAddress, at now: MonotonicTime) {
@@ -164,7 +172,7 @@ extension RemoteServer {
             host.addresses.map {
                 DeliveryTarget(
                     host: host.name, address: SocketAddress($0, port: port),
-                    mailProtocol: mailProtocol)
+                    preference: host.preference, mailProtocol: mailProtocol)
             }
         }
     }

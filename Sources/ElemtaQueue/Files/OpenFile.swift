@@ -14,7 +14,10 @@ package struct FileError: Error, Equatable, Sendable, CustomStringConvertible {
 
     package var description: String { "\(operation): \(Self.text(code)) (\(code))" }
 
-    var spoolError: SpoolError { isFull ? .full : .storage(description) }
+    var spoolError: SpoolError {
+        if code == EMFILE || code == ENFILE { return .noDescriptors }
+        return isFull ? .full : .storage(description)
+    }
 
     private static func text(_ code: Int32) -> String {
         var buffer = [CChar](repeating: 0, count: 128)

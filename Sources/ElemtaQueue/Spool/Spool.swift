@@ -163,8 +163,18 @@ public final class Spool: Sendable {
     /// - Throws: `.unknownMessage`, `.damaged` (the message is on its way to quarantine) or
     ///   `.storage`.
     public func read(_ id: MessageID) throws(SpoolError) -> StoredMessage {
+        try reportingDamage { () throws(SpoolError) in try store.read(id) }
+    }
+
+    /// Where the queue is.
+    public var path: String { options.path }
+
+    /// What turns out to be damaged goes to quarantine.
+    func reportingDamage<R: ~Copyable>(
+        _ body: () throws(SpoolError) -> R
+    ) throws(SpoolError) -> R {
         do throws(SpoolError) {
-            return try store.read(id)
+            return try body()
         } catch {
             switch error {
             case .damaged(let id, let reason): inbox.post(.damaged(id, reason))

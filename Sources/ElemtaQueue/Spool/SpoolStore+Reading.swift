@@ -7,6 +7,15 @@ extension SpoolStore {
     ///
     /// - Throws: `.unknownMessage`, `.damaged` or `.storage`.
     func read(_ id: MessageID) throws(SpoolError) -> StoredMessage {
+        let (envelope, octets) = try find(id)
+        if let octets { return StoredMessage(envelope: envelope, content: .memory(octets)) }
+        return StoredMessage(envelope: envelope, content: .file(try contentFile(of: envelope)))
+    }
+
+    /// Reads a message; its content too, unless that is in a file (nil).
+    ///
+    /// - Throws: as `read`.
+    func find(_ id: MessageID) throws(SpoolError) -> (envelope: Envelope, octets: [UInt8]?) {
         let (decoded, octets) = try reading {
             transaction, tables throws(SpoolError) -> (EnvelopeRecord.Decoded, [UInt8]) in
             let found = try Self.envelope(id, transaction, tables) { record, decoded in
@@ -18,11 +27,8 @@ extension SpoolStore {
             return (found.0, octets)
         }
         switch decoded.place {
-        case .inline, .pieces:
-            return StoredMessage(envelope: decoded.envelope, content: .memory(octets))
-        case .file:
-            let file = try contentFile(of: decoded.envelope)
-            return StoredMessage(envelope: decoded.envelope, content: .file(file))
+        case .inline, .pieces: return (decoded.envelope, octets)
+        case .file: return (decoded.envelope, nil)
         }
     }
 
@@ -104,15 +110,22 @@ extension SpoolStore {
 
     /// Finds the content file of a message and checks all of it.
     func contentFile(of envelope: Envelope) throws(SpoolError) -> StoredContentFile {
-        let id = envelope.id
+        try withContentFile(of: envelope.id, octets: envelope.contentOctets) { _, place in place }
+    }
+
+    /// Finds the content file of a message, checks all of it and lends it open.
+    func withContentFile<R: ~Copyable>(
+        of id: MessageID, octets: UInt64,
+        _ body: (borrowing OpenFile, StoredContentFile) throws(FileError) -> R
+    ) throws(SpoolError) -> R {
         do throws(FileError) {
             let file = try OpenFile(ContentFileLayout.path(path, id), O_RDONLY)
             switch try ContentFileLayout.inspect(file, id: id) {
             case .whole(let place, let checksum, _):
-                guard place.octetCount == envelope.contentOctets,
+                guard place.octetCount == octets,
                     try ContentFileLayout.verify(file, place, checksum: checksum)
                 else { throw FileError(operation: "checksum", code: EBADMSG) }
-                return place
+                return try body(file, place)
             case .unfinished: throw FileError(operation: "end mark", code: EBADMSG)
             case .damaged(let damage):
                 throw FileError(operation: damage.description, code: EBADMSG)

@@ -125,7 +125,8 @@ public struct ClientSession: ~Copyable {
     /// How the content has to be encoded before `begin(_:)`, so that this server takes the message
     /// (``ConversionSurvey``). Nil: not at all, or it would be of no use.
     public func restriction(for transaction: ClientTransaction) -> ContentRestriction? {
-        TransmissionPlan.restriction(for: transaction, extensions: extensions, channel: channel)
+        TransmissionPlan.restriction(
+            for: transaction, speaking: mailProtocol, extensions: extensions, channel: channel)
     }
 
     /// Starts a transaction; only when `isReady`. Ends at once, without a word to the server, when

@@ -76,9 +76,11 @@ struct TransmissionPlan {
     /// How the content has to be encoded for the server to take it; nil: not at all, or that
     /// wouldn't help.
     static func restriction(
-        for transaction: ClientTransaction, extensions: ServerExtensions, channel: ClientChannel
+        for transaction: ClientTransaction, speaking mailProtocol: ClientProtocol,
+        extensions: ServerExtensions, channel: ClientChannel
     ) -> ContentRestriction? {
-        let plan = TransmissionPlan(for: transaction, extensions: extensions, channel: channel)
+        let plan = TransmissionPlan(
+            for: transaction, speaking: mailProtocol, extensions: extensions, channel: channel)
         let traits = transaction.content.traits
         let restriction: ContentRestriction
         // What stands in the way of all recipients is what the first has.

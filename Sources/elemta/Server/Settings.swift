@@ -57,6 +57,12 @@ extension DeliverySettings {
         maximumWorkers = configuration.queue.maxWorkers
         maximumConnections = delivery.maxConnections
         maximumConnectionsPerDestination = delivery.maxConnectionsPerDestination
+        rates = delivery.rate.map {
+            (
+                DeliveryRoute.Pattern($0.domain),
+                RateLimit(count: $0.limit.count, period: .seconds($0.limit.seconds))
+            )
+        }
         idleConnection = .seconds(delivery.idleConnection)
         messagesPerConnection = delivery.messagesPerConnection
         connectTimeout = .seconds(delivery.connectTimeout)
@@ -97,12 +103,7 @@ extension ClientLogin {
 extension DeliveryRoute {
     /// Nil for what the configuration doesn't let pass: a path that can be none.
     init?(_ route: Configuration.Delivery.Route) {
-        let pattern: Pattern =
-            switch route.domain {
-            case .exact(let domain): .exact(domain)
-            case .subdomains(let parent): .subdomains(of: parent)
-            case .any: .all
-            }
+        let pattern = Pattern(route.domain)
         let tls = ClientTLSPolicy(route.tls)
         switch route.deliver {
         case .smtp(let hop): self.init(pattern, .hop(.smtp(RemoteServer(hop))), tls: tls)
@@ -125,6 +126,16 @@ extension RemoteServer {
         case .address(let address): self.init(.address(address), port: hop.port)
         case .name(let domain): self.init(.host(domain), port: hop.port)
         case .exchangers(let domain): self.init(.mailExchangers(of: domain), port: hop.port)
+        }
+    }
+}
+
+extension DeliveryRoute.Pattern {
+    init(_ pattern: Configuration.DomainPattern) {
+        switch pattern {
+        case .exact(let domain): self = .exact(domain)
+        case .subdomains(let parent): self = .subdomains(of: parent)
+        case .any: self = .all
         }
     }
 }

@@ -8,21 +8,13 @@ enum UnbuiltFeatures {
     /// One sentence per key that is set and isn't built; empty when everything asked for works.
     static func complaints(about configuration: Configuration) -> [String] {
         let keys =
-            securityKeys(configuration) + deliveryKeys(configuration)
-            + operationKeys(configuration)
+            securityKeys(configuration) + operationKeys(configuration)
         return keys.map { "\($0) is set, but this version of elemta can't do that yet" }
     }
 
     private static func securityKeys(_ configuration: Configuration) -> [String] {
         selected([
             ("user", configuration.user != nil)
-        ])
-    }
-
-    private static func deliveryKeys(_ configuration: Configuration) -> [String] {
-        let delivery = configuration.delivery
-        return selected([
-            ("delivery.rate", !delivery.rate.isEmpty)
         ])
     }
 
