@@ -78,6 +78,28 @@ public struct Envelope: Hashable, Sendable {
         return summary.traits.contains(.tlsNotRequired) ? .delivery : .none
     }
 
+    /// Adds an alias that several of the recipients stand for, and whose sender wants to hear that
+    /// it arrived: the report "expanded" (RFC 3461 5.2.7.3) is made when the message is accepted.
+    public mutating func note(expanded alias: AcceptedRecipient, to count: Int) {
+        let status = DeliveryStatus(
+            enhancedStatus: EnhancedStatus(.success, 1, 5),
+            text: Array("expanded to \(count) mailboxes".utf8))
+        recipients.append(
+            QueuedRecipient(
+                path: alias.path, notify: .success, originalRecipient: alias.originalRecipient,
+                state: .delivered(status)))
+    }
+
+    /// What is to be reported of a message that has just come: its expanded aliases.
+    var reportsAtArrival: [ReportedRecipient] {
+        recipients.compactMap { recipient in
+            guard case .delivered(let status) = recipient.state,
+                recipient.notify.contains(.success)
+            else { return nil }
+            return ReportedRecipient(recipient: recipient, action: .expanded, status: status)
+        }
+    }
+
     var hasPendingRecipients: Bool { recipients.contains { $0.state.isPending } }
     var hasFailedRecipients: Bool { recipients.contains { $0.state.isFailed } }
 }

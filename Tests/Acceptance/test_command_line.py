@@ -90,7 +90,6 @@ class Check(Case):
     def test_what_is_not_built_yet_is_refused_by_name(self):
         for text, key in (
             ("user: elemta\n", "user"),
-            ("listeners: [{address: \":587\", submission: true}]\n", "listeners[0].submission"),
             ("logging: {format: json}\n", "logging.format: json"),
         ):
             with self.subTest(key):

@@ -135,6 +135,29 @@ class AddressFiles(RecipientCase):
             },
         )
 
+    def test_an_alias_of_several_is_reported_as_expanded(self):
+        server, sink = self.listed()
+        self.assertEqual(
+            self.delivered(server, sink, "keep@example.com", parameters=" NOTIFY=SUCCESS,FAILURE"),
+            {
+                address: ["NOTIFY=FAILURE", "ORCPT=rfc822;keep@example.com"]
+                for address in ("keep@example.com", "copy@example.net")
+            },
+        )
+        (report,) = [message for message in sink.messages if message.addresses == [SENDER]]
+        self.assertEqual(report.sender, b"")
+        for line in (b"Final-Recipient: rfc822; keep@example.com", b"Action: expanded", b"Status: 2.1.5"):
+            self.assertIn(b"\r\n" + line + b"\r\n", report.content)
+
+    def test_postmaster_may_be_an_alias(self):
+        server, sink = self.listed(
+            "alice\npostmaster: alice, admin@example.net\n", {"postmaster": "postmaster@example.com"}
+        )
+        for address in ("PostMaster", "Postmaster@example.com"):
+            self.assertEqual(
+                set(self.delivered(server, sink, address)), {"alice@example.com", "admin@example.net"}
+            )
+
     def test_an_alias_in_a_circle_loses_nothing(self):
         server, _ = self.listed()
         self.assertTrue(self.answer(server, "one@example.com").startswith("451 4.3.5"))
@@ -175,6 +198,23 @@ class AddressFiles(RecipientCase):
         file.write_text("erin erin\n")
         until(lambda: "recipients_not_reloaded" in server.log, "the mistake noticed by itself", 30)
         self.assertTrue(self.answer(server, "erin@example.com").startswith("250"))
+
+    def test_explain_says_what_the_files_say(self):
+        server, sink = self.listed()
+        for address, verdict, step in (
+            ("alice+x", "accepted, and delivered to", "yes, by recipients[0] (addresses.txt), line 2"),
+            ("nobody", UNKNOWN, "no, by recipients[0] (addresses.txt)"),
+            ("one", "451 4.3.5", "the alias leads back to <one@example.com>"),
+            ("forward", "accepted, and delivered to 1 mailbox", "an alias of <erin@example.net>, by"),
+            ("sales", "accepted, and delivered to 3 mailboxes", "<dave@example.org>: smtp:[127.0.0.1]:"),
+        ):
+            with self.subTest(address):
+                said = server.run(
+                    "explain", "--from", SENDER, "--to", f"{address}@example.com", "--ip", "192.0.2.1"
+                )
+                self.assertIn(verdict, said.splitlines()[-1])
+                self.assertIn(step, said)
+        self.assertEqual(sink.transcripts, [])
 
     def test_check_reads_the_files_and_tells_of_circles(self):
         server, _ = self.listed()

@@ -315,4 +315,31 @@ import Testing
         #expect(reports == 1)
         #expect(try fixture.spool.show(id).recipients[0].delayReported)
     }
+
+    @Test("An alias that was expanded is reported when the message comes, and its mailboxes later")
+    func expandedAlias() throws {
+        let fixture = try SpoolFixture(try TestDirectory())
+        var envelope = try fixture.envelope(to: ["one@a.example", "two@a.example"])
+        let alias = AcceptedRecipient(
+            path: .mailbox(try #require(Mailbox("all@a.example"))), notify: [.success, .failure])
+        envelope.note(expanded: alias, to: 2)
+        let id = try fixture.accept(envelope, Array("Subject: hello\r\n\r\nbody\r\n".utf8))
+        let work = try fixture.work(2)
+        #expect(work.filter { $0.id == id }.map(\.recipients) == [.allPending])
+        let reported = try #require(work.first { $0.id != id })
+        let report = try fixture.spool.read(reported.id)
+        let text = String(decoding: try report.octets, as: UTF8.self)
+        for line in [
+            "To: <sender@client.example>", "Final-Recipient: rfc822; all@a.example",
+            "Action: expanded", "Status: 2.1.5", "Subject: hello",
+            "Diagnostic-Code: x-elemta; expanded to 2 mailboxes",
+        ] {
+            #expect(text.contains("\r\n\(line)\r\n"), "\(line)")
+        }
+        #expect(!text.contains("one@a.example"))
+        for item in work { fixture.answer(item, .delivered(DeliveryStatus(code: 250))) }
+        fixture.spool.stop()
+        let next = try SpoolFixture(fixture.directory, isStarted: false)
+        #expect(try next.spool.list().messages.isEmpty)
+    }
 }

@@ -6,6 +6,8 @@ enum ReportAction: String, Sendable {
     case delayed
     case delivered
     case relayed
+    /// An alias of several mailboxes, each of which may still fail.
+    case expanded
 }
 
 struct ReportedRecipient: Sendable {
@@ -122,7 +124,7 @@ struct DeliveryReport {
             switch worst {
             case .failed: "Undelivered mail returned to sender"
             case .delayed: "Delivery is delayed"
-            case .delivered, .relayed: "Successful mail delivery report"
+            case .delivered, .relayed, .expanded: "Successful mail delivery report"
             }
         body.line("From: Mail Delivery System <MAILER-DAEMON@\(hostname)>")
         body.line("To: <\(sender)>")
@@ -182,6 +184,14 @@ struct DeliveryReport {
             [
                 "Your message has been handed on towards the recipients below. The next mail",
                 "system does not send such reports, so that this is the last you will hear.",
+            ]
+        ),
+        (
+            .expanded,
+            [
+                "Your message has arrived at the addresses below, which stand for several",
+                "mailboxes, and is on its way to these. You will hear of those that it doesn't",
+                "reach, if that is what you asked for.",
             ]
         ),
     ]
@@ -263,7 +273,7 @@ struct DeliveryReport {
         case .delayed:
             return given.flatMap { $0.class == .persistentTransientFailure ? $0 : nil }
                 ?? EnhancedStatus(.persistentTransientFailure, 0, 0)
-        case .delivered, .relayed:
+        case .delivered, .relayed, .expanded:
             return given.flatMap { $0.class == .success ? $0 : nil }
                 ?? EnhancedStatus(.success, 0, 0)
         }

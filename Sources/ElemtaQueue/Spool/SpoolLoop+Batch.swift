@@ -288,6 +288,7 @@ extension SpoolLoop {
         do throws(ChangeFailure) {
             let place = try writer.insert(&envelope, submission.content, transaction, tables)
             draft.changes.append(.add(plan(envelope, place)))
+            try reportArrival(of: envelope, place, transaction, tables, &draft)
             draft.acknowledgements.append(
                 Acknowledgement(token: submission.token, result: .success(envelope.id)))
         } catch {
@@ -304,6 +305,20 @@ extension SpoolLoop {
             if case .file(let file) = submission.content, reason != .duplicate(envelope.id) {
                 draft.discarded.append(file)
             }
+        }
+    }
+
+    /// A report that can't be made is no reason to refuse the message.
+    private func reportArrival(
+        of envelope: Envelope, _ place: ContentPlace, _ transaction: borrowing WriteTransaction,
+        _ tables: SpoolStore.Tables, _ draft: inout Draft
+    ) throws(ChangeFailure) {
+        let reports = envelope.reportsAtArrival
+        guard !reports.isEmpty else { return }
+        do throws(ChangeFailure) {
+            try report(reports, of: envelope, place, transaction, tables, &draft)
+        } catch {
+            if case .transaction = error { throw error }
         }
     }
 

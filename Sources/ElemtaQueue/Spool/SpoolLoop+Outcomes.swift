@@ -73,7 +73,8 @@ extension SpoolLoop {
             announce(summary, of: id, taken.destination, &draft)
         }
         if !settlement.reports.isEmpty {
-            try report(settlement, place, transaction, tables, &draft)
+            try report(
+                settlement.reports, of: settlement.envelope, place, transaction, tables, &draft)
         }
         let changed = settlement.envelope
         if !changed.hasPendingRecipients,
@@ -123,14 +124,13 @@ extension SpoolLoop {
     }
 
     /// Queues a report in the same transaction: the sender is told exactly when the state says so.
-    private func report(
-        _ settlement: Settlement, _ place: ContentPlace,
+    func report(
+        _ recipients: [ReportedRecipient], of original: Envelope, _ place: ContentPlace,
         _ transaction: borrowing WriteTransaction, _ tables: SpoolStore.Tables,
         _ draft: inout Draft
     ) throws(ChangeFailure) {
-        let original = settlement.envelope
         let report = DeliveryReport(
-            original: original, recipients: settlement.reports, hostname: options.hostname,
+            original: original, recipients: recipients, hostname: options.hostname,
             id: ids.next(), now: now)
         let content = try? store.beginningOfContent(
             of: original, place, limit: DeliveryReport.returnedOctets, transaction, tables)

@@ -45,15 +45,12 @@ struct CheckCommand: ParsableCommand {
         print("everything else -> \(fallback)")
     }
 
-    /// What the server would log goes to nobody.
-    private var silent: Logger { Logger(label: "check") { _ in SwiftLogNoOpLogHandler() } }
-
     /// Loads them as the server does; false when one is wrong.
     private func checkCertificates(_ tls: Configuration.TLS) -> Bool {
         guard tls.enabled else { return true }
         let certificates: [TLSServerCertificate]
         do throws(CertificatesError) {
-            certificates = try Certificates(tls, log: silent).certificates
+            certificates = try Certificates(tls, log: .silent).certificates
         } catch {
             for cause in error.causes { complain("\(cause)") }
             return false
@@ -76,7 +73,7 @@ struct CheckCommand: ParsableCommand {
         guard auth.enabled else { return true }
         let source: LoginsSource
         do throws(LoginsError) {
-            source = try LoginsSource(auth, log: silent)
+            source = try LoginsSource(auth, log: .silent)
         } catch {
             for problem in error.problems { complain(problem) }
             return false
@@ -95,7 +92,7 @@ struct CheckCommand: ParsableCommand {
         let policy = RelayPolicy(localDomains: configuration.localDomains, relays: relays)
         let rules: RecipientRules
         do throws(RecipientsError) {
-            rules = try RecipientRules(configuration, policy: policy, log: silent)
+            rules = try RecipientRules(configuration, policy: policy, log: .silent)
         } catch {
             for problem in error.problems { complain(problem) }
             return false
@@ -122,4 +119,9 @@ struct CheckCommand: ParsableCommand {
             return false
         }
     }
+}
+
+extension Logger {
+    /// What the server would log goes to nobody.
+    static var silent: Logger { Logger(label: "elemta") { _ in SwiftLogNoOpLogHandler() } }
 }

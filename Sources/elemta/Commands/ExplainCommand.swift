@@ -2,14 +2,15 @@ public import ArgumentParser
 import ElemtaConfiguration
 import ElemtaQueue
 public import ElemtaSMTP
+import Logging
 
 struct ExplainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "explain",
         abstract: "Say what would happen to a message, and by which line of the configuration.",
         discussion: """
-            Reads the configuration and nothing else: nothing is sent, no server is asked, no \
-            recipient looked up. What a client that has logged in may do is asked with --login.
+            Reads the configuration and its address files, and nothing else: nothing is sent, no \
+            server or directory is asked. What a client that has logged in may do is asked with --login.
             """)
 
     @OptionGroup var options: ConfigurationOptions
@@ -58,8 +59,19 @@ struct ExplainCommand: ParsableCommand {
             complain("\(error)")
             throw ExitStatus.configuration.code
         }
+        let relays = HostNetworks.Relays(configuration)
+        let recipients: RecipientRules
+        do throws(RecipientsError) {
+            recipients = try RecipientRules(
+                configuration,
+                policy: RelayPolicy(localDomains: configuration.localDomains, relays: relays),
+                log: .silent)
+        } catch {
+            for problem in error.problems { complain(problem) }
+            throw ExitStatus.configuration.code
+        }
         let explanation = Explanation(
-            question, configuration, rules, relays: HostNetworks.Relays(configuration))
+            question, configuration, rules, recipients: recipients, relays: relays)
         _ = TerminalOutput().write(
             json ? object(explanation, loaded).line : text(explanation, loaded))
     }

@@ -4,7 +4,7 @@ import ElemtaQueue
 import ElemtaSMTP
 
 /// What would happen to a message, step by step, each with the key of the configuration that says so.
-/// Nothing is sent, asked or looked up.
+/// Nothing is sent, and nobody is asked; of what is looked up address files alone are read.
 struct Explanation {
     /// The message that is asked about.
     struct Question {
@@ -35,12 +35,19 @@ struct Explanation {
     private let relays: HostNetworks.Relays
     private let policy: RelayPolicy
     private let rights: ClientRights
+    private let recipients: RecipientRules
+    /// Whom the mail goes to in the recipient's place, where it is an alias.
+    private var targets: [Mailbox] = []
+
+    /// Targets whose ways are told.
+    private static let shownTargets = 10
 
     /// - Parameter rules: nil in dev mode, where nothing is delivered.
     init(
         _ question: Question, _ configuration: Configuration, _ rules: DeliveryRules?,
-        relays: HostNetworks.Relays
+        recipients: RecipientRules, relays: HostNetworks.Relays
     ) {
+        self.recipients = recipients
         self.question = question
         self.configuration = configuration
         self.relays = relays
@@ -180,17 +187,25 @@ struct Explanation {
     }
 
     private mutating func explainLookup(of mailbox: Mailbox) {
-        let found = configuration.recipients.firstIndex { $0.domain.matches(mailbox.domain) }
-        guard let found else {
-            return step("exists", "every local part is taken", "recipients")
+        let place = configuration.recipients.firstIndex { $0.domain.matches(mailbox.domain) }
+        let key = place.map { "recipients[\($0)]" } ?? "recipients"
+        switch recipients.find(mailbox) {
+        case .unrestricted: step("exists", "every local part is taken", key)
+        case .exists(let rule): step("exists", "yes, by \(rule)", key)
+        case .alias(let targets, let rule):
+            self.targets = targets
+            let paths = targets.map { ForwardPath.mailbox($0) }
+            let names = ForwardPath.abridged(paths, octetLimit: 500)
+            step("exists", "an alias of \(names), by \(rule)", key)
+        case .unknown(let rule): refuse(.unknownRecipient, "exists", "no, by \(rule)", key)
+        case .directory(_, let names, let rule):
+            let name = names.joined(separator: ", then ")
+            step("exists", "\(rule) is asked for \(name); unknown ones are refused", key)
+        case .callout:
+            step("exists", "the domain's route is asked; unknown ones are refused", key)
+        case .misconfigured(let reason, let rule):
+            refuse(.recipientMisconfigured, "exists", "\(reason), by \(rule)", key)
         }
-        let source =
-            switch configuration.recipients[found].source {
-            case .file(let path): "in \(path)"
-            case .ldap: "in a directory"
-            case .callout: "by asking the domain's next hop"
-            }
-        step("exists", "looked up \(source); unknown ones are refused", "recipients[\(found)]")
     }
 
     // MARK: - Going out
@@ -207,6 +222,18 @@ struct Explanation {
         guard let rules else {
             step("route", "none: messages are kept in memory and shown", "dev_mode")
             verdict = "accepted, and delivered to nobody"
+            return
+        }
+        for target in targets.prefix(Self.shownTargets) {
+            let decision = rules.decision(for: .mailbox(target), demand: .none)
+            step(
+                "route",
+                "<\(target)>: \(decision.destination) by \(rules.words(for: decision.rule))",
+                decision.rule.key)
+        }
+        if !targets.isEmpty {
+            let noun = targets.count == 1 ? "mailbox" : "mailboxes"
+            verdict = "accepted, and delivered to \(targets.count) \(noun)"
             return
         }
         let decision = rules.decision(for: addressed, demand: .none)

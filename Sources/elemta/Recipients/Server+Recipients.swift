@@ -1,4 +1,5 @@
 import ElemtaConfiguration
+import ElemtaQueue
 import ElemtaReactor
 import ElemtaSMTP
 import Logging
@@ -15,7 +16,8 @@ extension Server {
             return .refuse(.relayingDenied)
         }
         guard !budget.isExhausted else { return .refuse(.insufficientStorage) }
-        guard let recipients, let mailbox = recipient.mailbox ?? postmaster else { return .accept }
+        // `<Postmaster>` is taken whoever that is (RFC 5321 4.5.1).
+        guard let recipients, let mailbox = recipient.mailbox else { return .accept }
         return recipients.ask(mailbox, for: session.connectionID)
             .map { verdict(for: $0, of: session) }
     }
@@ -43,10 +45,17 @@ extension Server {
 
     // MARK: The envelope
 
-    /// The transaction as it is queued: `<Postmaster>` is somebody, and aliases are the mailboxes
-    /// that they stand for. Both are looked up again, since the files may have changed since RCPT.
-    func addressed(_ transaction: MailTransaction, from session: Session) -> MailTransaction {
-        withAliases(withPostmaster(transaction, from: session))
+    /// The envelope as it is queued: `<Postmaster>` is somebody, and aliases are the mailboxes that
+    /// they stand for. Both are looked up again, since the files may have changed since RCPT.
+    func envelope(
+        _ id: MessageID, arrival: UnixTime, client: ClientTrace, _ transaction: MailTransaction,
+        _ summary: ContentSummary, from session: Session
+    ) -> Envelope {
+        let (addressed, expanded) = withAliases(withPostmaster(transaction, from: session))
+        var envelope = Envelope(
+            id: id, arrival: arrival, client: client, transaction: addressed, summary: summary)
+        for alias in expanded { envelope.note(expanded: alias.recipient, to: alias.count) }
+        return envelope
     }
 
     /// `<Postmaster>` without a domain (RFC 5321 4.5.1) is somebody from here on.
@@ -71,10 +80,13 @@ extension Server {
     }
 
     /// Whom an alias brings who is among the recipients already, on the same terms, is left out.
-    private func withAliases(_ transaction: MailTransaction) -> MailTransaction {
-        guard let rules = recipients?.rules else { return transaction }
+    private func withAliases(
+        _ transaction: MailTransaction
+    ) -> (MailTransaction, expanded: [(recipient: AcceptedRecipient, count: Int)]) {
+        guard let rules = recipients?.rules else { return (transaction, []) }
         var addressed = transaction
         addressed.recipients = []
+        var expanded: [(recipient: AcceptedRecipient, count: Int)] = []
         var seen: Set<RecipientTerms> = []
         for recipient in transaction.recipients {
             guard let mailbox = recipient.path.mailbox,
@@ -84,6 +96,9 @@ extension Server {
                 addressed.recipients.append(recipient)
                 continue
             }
+            if targets.count > 1, recipient.notify.contains(.success) {
+                expanded.append((recipient, targets.count))
+            }
             let others = AliasExpansion.recipients(of: recipient, known: mailbox, as: targets)
             for other in others {
                 guard let terms = RecipientTerms(other), seen.insert(terms).inserted else {
@@ -92,7 +107,7 @@ extension Server {
                 addressed.recipients.append(other)
             }
         }
-        return addressed
+        return (addressed, expanded)
     }
 
     /// A mailbox, and when its sender wants a report.

@@ -28,10 +28,9 @@ extension Server {
         let name = session.connectionID
         let content = IncomingContent(
             id: id,
-            overflow: messages.overflow {
-                Envelope(
-                    id: id, arrival: now, client: trace, transaction: transaction,
-                    summary: ContentSummary())
+            overflow: messages.overflow { [unowned self, unowned session] in
+                envelope(
+                    id, arrival: now, client: trace, transaction, ContentSummary(), from: session)
             },
             completed: { result in pipe.post(.spilled(name, id, result)) })
         let hostname = "\(configuration.hostname)"

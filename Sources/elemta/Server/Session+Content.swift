@@ -36,9 +36,9 @@ extension Session {
         guard case .arriving(let content) = message else {
             return machine.resume(with: .refuse(.insufficientStorage))
         }
-        let envelope = Envelope(
-            id: content.id, arrival: SpoolOptions.systemClock(), client: trace(of: transaction),
-            transaction: server.addressed(transaction, from: self), summary: summary)
+        let envelope = server.envelope(
+            content.id, arrival: SpoolOptions.systemClock(), client: trace(of: transaction),
+            transaction, summary, from: self)
         content.complete(header: summary.fields)
         switch content.complete() {
         case .inMemory(let octets):
