@@ -1,4 +1,5 @@
 import ElemtaSMTP
+import ElemtaThreads
 import Glibc
 import Testing
 
@@ -275,6 +276,88 @@ import Testing
         #expect(isAccepted)
         fixture.spool.stop()
         #expect(try SpoolFixture(directory, isStarted: false).spool.list().messages.count == 1)
+    }
+
+    @Test("A full disk whose next hops put everything off is emptied by the first that doesn't")
+    func fullDiskOfDeferrals() throws {
+        let directory = try TestDirectory()
+        try FileSystem.makeDirectory(directory.queue)
+        // Needs root, as above.
+        guard unsafe mount("tmpfs", directory.queue, "tmpfs", 0, "size=8m,mode=700") == 0 else {
+            return
+        }
+        defer { unsafe umount2(directory.queue, 2) }
+        let fixture = try SpoolFixture(directory) {
+            $0.retry = RetryPolicy(
+                schedule: [60], maximumAttempts: 10_000, maximumQueueTime: 10_000_000)
+        }
+        let ids = try (0..<1500).map { _ in try fixture.accept() }
+        let other = try OpenFile(directory.queue + "/other", O_WRONLY | O_CREAT)
+        let chunk = [UInt8](repeating: 1, count: 4096)
+        while (try? other.write(chunk.span)) != nil {}
+        // Each attempt makes the records longer, until neither disk nor reserve have room.
+        let reason = DeliveryStatus(code: 451, text: pattern(1000))
+        var isFull = false
+        while !isFull {
+            let items = try fixture.work(ids.count)
+            for item in items { fixture.answer(item, .deferred(reason)) }
+            var written = 0
+            while written < items.count, !isFull {
+                isFull = try fixture.event { event in
+                    switch event {
+                    case .deferred: false
+                    case .stalled: true
+                    default: nil
+                    }
+                }
+                written += 1
+            }
+            fixture.pass(100)
+        }
+        // Those that were put off without a word come back too, and now somebody takes them.
+        var delivered: Set<MessageID> = []
+        while delivered.count < ids.count {
+            fixture.pass(100)
+            for item in try fixture.anyWork() {
+                delivered.insert(item.id)
+                fixture.answer(item, .delivered(DeliveryStatus(code: 250)))
+            }
+        }
+        // An operation comes after the results that wait.
+        var rounds = 0
+        while try fixture.spool.statistics().messages > 0 {
+            try #require(rounds < 10_000)
+            rounds += 1
+            let ended = Inbox<Bool>()
+            fixture.spool.perform(.release, on: .ids([])) { _ in ended.post(true) }
+            _ = ended.takeOne()
+        }
+        fixture.spool.stop()
+        #expect(try SpoolFixture(directory, isStarted: false).spool.list().messages.isEmpty)
+    }
+
+    @Test("Pages that will be used again count as free")
+    func reusablePages() throws {
+        let directory = try TestDirectory()
+        try FileSystem.makeDirectory(directory.queue)
+        // Needs root, as above.
+        guard unsafe mount("tmpfs", directory.queue, "tmpfs", 0, "size=64m,mode=700") == 0 else {
+            return
+        }
+        defer { unsafe umount2(directory.queue, 2) }
+        let fixture = try SpoolFixture(directory) { $0.minimumFree = 40 << 20 }
+        let ids = try fill(fixture)
+        #expect(ids.count > 200)
+        #expect(!fixture.spool.hasRoom)
+        for item in try fixture.work(ids.count) {
+            fixture.answer(item, .delivered(DeliveryStatus(code: 250)))
+        }
+        fixture.spool.perform(.release, on: .ids([])) { _ in }
+        // The file is as long as it was; what is free in it makes up for that.
+        let again = try fill(fixture, limit: ids.count / 2)
+        #expect(again.count == ids.count / 2)
+        #expect(fixture.spool.hasRoom)
+        #expect(try #require(FileSystem.room(at: directory.queue)).free < 40 << 20)
     }
 
     @Test("Below the minimum that must stay free nothing is accepted")

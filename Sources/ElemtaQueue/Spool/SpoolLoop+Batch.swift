@@ -18,6 +18,7 @@ extension SpoolLoop {
         var expired: Int
         var damaged: Int
         var hasJob: Bool
+        var isJobAlone: Bool { hasJob && outcomes == 0 && expired == 0 && damaged == 0 }
         var isEmpty: Bool { outcomes == 0 && expired == 0 && damaged == 0 && !hasJob }
     }
 
@@ -47,6 +48,10 @@ extension SpoolLoop {
                     let hadAccepts = !accepts.isEmpty
                     recover(from: cause, &accepts, &answers)
                     if !hadAccepts, !canGoOn(after: cause, trials) {
+                        if slice.isJobAlone, cause.kind == .full {
+                            // Nobody waits for room that may never come.
+                            jobs.removeFirst().end(SpoolError(cause))
+                        }
                         begin(stallingBy: SpoolError(cause))
                         slice = Slice(outcomes: 0, expired: 0, damaged: 0, hasJob: false)
                     } else {
@@ -78,10 +83,54 @@ extension SpoolLoop {
         if isStalled {
             return Slice(outcomes: 0, expired: 0, damaged: 0, hasJob: false)
         }
+        if isThrifty { return thriftySlice() }
         let limit = reserve.isFilled ? Self.batchOutcomes : Self.batchOutcomesOnFullDisk
         return Slice(
             outcomes: min(outcomes.count, limit), expired: min(expired.count, limit),
             damaged: min(damaged.count, 10), hasJob: !jobs.isEmpty)
+    }
+
+    /// With no room and nothing left to give up: first what makes room, alone.
+    private func thriftySlice() -> Slice {
+        let removals = postponeOutcomes()
+        // Only pages that were freed before are there to write on: perhaps for one of them.
+        let limit = hasStalled ? 1 : Self.batchOutcomesOnFullDisk
+        var slice = Slice(outcomes: 0, expired: 0, damaged: 0, hasJob: false)
+        if removals > 0 || !expired.isEmpty {
+            slice.outcomes = min(removals, limit)
+            slice.expired = min(expired.count, limit)
+        } else if !outcomes.isEmpty {
+            slice.outcomes = min(outcomes.count, limit)
+        } else {
+            slice.damaged = min(damaged.count, 1)
+            slice.hasJob = damaged.isEmpty && !jobs.isEmpty
+        }
+        return slice
+    }
+
+    /// Puts messages off that nobody has got, without writing that down: each deferral makes its
+    /// record longer, and without room that would keep the removals behind it from being written, of
+    /// which room comes. What somebody has got waits to be written, or it would be delivered again.
+    ///
+    /// - Returns: how many outcomes are removals; they are the first now.
+    private func postponeOutcomes() -> Int {
+        var removals: Deque<TakenOutcome> = []
+        var others: Deque<TakenOutcome> = []
+        let later = now.seconds + Self.postponement
+        for taken in outcomes {
+            if taken.isRemoval {
+                removals.append(taken)
+            } else if taken.finding.isDeliveredToSome {
+                others.append(taken)
+            } else {
+                let plan = GroupPlan(
+                    destination: taken.destination, state: .waiting(until: later),
+                    members: taken.answer.members)
+                schedule.settle(taken.id, taken.destination, with: [plan])
+            }
+        }
+        outcomes = removals + others
+        return removals.count
     }
 
     // MARK: - Refusing
@@ -180,8 +229,13 @@ extension SpoolLoop {
     private func canGoOn(after cause: LMDBError, _ trials: Int) -> Bool {
         switch cause.kind {
         case .full:
-            guard reserve.giveUp() else { return false }
-            options.events(.reserveGivenUp)
+            if reserve.giveUp() {
+                options.events(.reserveGivenUp)
+                return true
+            }
+            guard !isThrifty else { return false }
+            thrift = .until(.now + Self.thriftTime)
+            options.events(.stalled(SpoolError(cause)))
             return true
         case .transactionTooLarge, .exists, .invalidValue, .broken, .damaged:
             return trials < 2 && !hasStalled
@@ -365,7 +419,9 @@ extension SpoolLoop {
 
     private func refillReserve() {
         reserve.fill()
-        if reserve.isFilled { options.events(.reserveFilled) }
+        guard reserve.isFilled else { return }
+        thrift = .none
+        options.events(.reserveFilled)
     }
 
     /// Removes the notes of content files whose unlinking has been synced.

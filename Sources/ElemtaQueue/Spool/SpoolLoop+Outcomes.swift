@@ -29,8 +29,7 @@ extension SpoolLoop {
     ) throws(LMDBError) {
         let first = all[0]
         do throws(ChangeFailure) {
-            if first.answer.isWholeMessage, first.finding.isFullSuccess {
-                // The way nearly all mail goes: nobody needs its envelope any more.
+            if first.isRemoval {
                 try drop(first.id, first.answer.place, transaction, tables, &draft)
             } else {
                 try settle(all, of: first.id, transaction, tables, &draft)
@@ -178,16 +177,6 @@ extension SpoolLoop {
         }
         try SpoolStore.removeRaw(id, transaction, tables)
         draft.events.append(.quarantined(name: "\(id)", reason: reason))
-    }
-}
-
-extension TakenOutcome.Finding {
-    /// Everybody has got it.
-    var isFullSuccess: Bool {
-        switch self {
-        case .results(.all(.delivered)), .results(.all(.relayed)): true
-        case .results, .waited: false
-        }
     }
 }
 

@@ -52,6 +52,15 @@ final class SpoolLoop {
 
     var stall = Stall.none
 
+    var thrift = Thrift.none
+
+    /// Whether results that make records longer are written.
+    enum Thrift {
+        case none
+        /// Not before this moment: there is no room, and no reserve any more.
+        case until(ContinuousClock.Instant)
+    }
+
     /// Whether results can be written.
     enum Stall {
         case none
@@ -69,6 +78,9 @@ final class SpoolLoop {
     /// With the reserve given up transactions must fit into it.
     static let batchOutcomesOnFullDisk = 50
     static let stallTime = Duration.seconds(1)
+    static let thriftTime = Duration.seconds(10)
+    /// Seconds after which is tried again what was put off for want of room.
+    static let postponement: Int64 = 60
     /// What waits is due by the wall clock, which may be set meanwhile: it is looked at this often.
     static let longestWait: Int64 = 60
 
@@ -150,6 +162,13 @@ final class SpoolLoop {
         case .none: false
         case .until(let moment, _): ContinuousClock.now < moment
         case .forGood: true
+        }
+    }
+
+    var isThrifty: Bool {
+        switch thrift {
+        case .none: false
+        case .until(let moment): ContinuousClock.now < moment
         }
     }
 
@@ -257,6 +276,37 @@ struct TakenOutcome {
     let destination: Destination
     let finding: Finding
     let answer: Schedule.Answer
+
+    /// The way nearly all mail goes: nobody needs its envelope any more.
+    var isRemoval: Bool { answer.isWholeMessage && finding.isFullSuccess }
+}
+
+extension TakenOutcome.Finding {
+    /// Everybody has got it.
+    var isFullSuccess: Bool {
+        switch self {
+        case .results(.all(.delivered)), .results(.all(.relayed)): true
+        case .results, .waited: false
+        }
+    }
+
+    /// Somebody has got it.
+    var isDeliveredToSome: Bool {
+        switch self {
+        case .results(.all(let result)): result.isDelivered
+        case .results(.each(let list)): list.contains { $0.result.isDelivered }
+        case .results(.unreached), .waited: false
+        }
+    }
+}
+
+extension RecipientResult {
+    fileprivate var isDelivered: Bool {
+        switch self {
+        case .delivered, .relayed: true
+        case .deferred, .failed, .notAttempted: false
+        }
+    }
 }
 
 /// What the spool thread tells other threads without being asked.
