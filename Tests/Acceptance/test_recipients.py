@@ -195,6 +195,8 @@ class AddressFiles(RecipientCase):
         until(lambda: "recipients_reloaded" in server.log, "the file read at SIGHUP")
         self.assertEqual(self.answer(server, "alice@example.com"), UNKNOWN)
         self.assertTrue(self.answer(server, "erin@example.com").startswith("250"))
+        file.write_text("erin\nhere: there\nthere: here\n")
+        until(lambda: "leads back to <here@example.com>" in server.log, "a circle noticed by itself", 30)
         file.write_text("erin erin\n")
         until(lambda: "recipients_not_reloaded" in server.log, "the mistake noticed by itself", 30)
         self.assertTrue(self.answer(server, "erin@example.com").startswith("250"))
@@ -272,6 +274,21 @@ class Directories(WithCertificates, RecipientCase):
         slapd.start()
         until(lambda: self.answer(server, "alice@example.com").startswith("250"), "the directory asked", 30)
         self.assertEqual(self.answer(server, "nobody@example.com"), UNKNOWN)
+
+    def test_one_that_hangs_holds_nobody_else(self):
+        slapd = self.directory_server()
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            settings = slapd.settings(url=f"ldap://127.0.0.1:{silent.getsockname()[1]}", timeout=1)
+            server = self.server(
+                routes_to(self.sink()) | rules(ldap=settings)
+                | {"local_domains": ["example.com", "open.example"]}
+            )
+            waiting = [self.client(server, STRANGER) for _ in range(30)]
+            for client in waiting:
+                client.send(b"MAIL FROM:<>\r\nRCPT TO:<alice@example.com>\r\nNOOP\r\n")
+            self.assertTrue(self.answer(server, "alice@open.example").startswith("250"))
+            for client in waiting:
+                self.assertEqual([reply.code for reply in client.replies(3)], [250, 451, 250])
 
     def test_a_client_that_leaves_with_its_question_is_forgotten(self):
         server = self.asking(self.directory_server())

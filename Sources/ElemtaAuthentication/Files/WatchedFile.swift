@@ -49,25 +49,27 @@ final class WatchedFile<Content: WatchedContent>: Sendable {
     var content: Content { state.withLock { $0.content } }
 
     /// Reads the file again when it isn't what it was at the last look (device, inode, size,
-    /// times). Any thread; blocks while it reads.
-    func reloadIfChanged() {
+    /// times). Any thread; blocks while it reads. Says whether it has read it.
+    @discardableResult
+    func reloadIfChanged() -> Bool {
         let stamp = FileStamp(of: path)
-        read(seen: stamp) { $0.stamp != stamp }
+        return read(seen: stamp) { $0.stamp != stamp }
     }
 
     /// Reads the file again, changed or not: somebody asks whether it is right. Any thread; blocks
     /// while it reads.
     func reload() {
-        read(seen: FileStamp(of: path)) { _ in true }
+        _ = read(seen: FileStamp(of: path)) { _ in true }
     }
 
-    private func read(seen stamp: FileStamp?, when isWanted: (State) -> Bool) {
+    private func read(seen stamp: FileStamp?, when isWanted: (State) -> Bool) -> Bool {
         let isMine = state.withLock { state in
             guard isWanted(state), !state.isBeingRead else { return false }
             state.isBeingRead = true
             return true
         }
         if isMine { read(seen: stamp) }
+        return isMine
     }
 
     private func read(seen stamp: FileStamp?) {

@@ -16,8 +16,9 @@ public final class AddressFile: Sendable {
     public var table: AddressTable { file.content }
 
     /// Reads the file again when it isn't what it was at the last look. Any thread; blocks while it
-    /// reads.
-    public func reloadIfChanged() { file.reloadIfChanged() }
+    /// reads. Says whether it has read it.
+    @discardableResult
+    public func reloadIfChanged() -> Bool { file.reloadIfChanged() }
 
     /// Reads the file again, changed or not. Any thread; blocks while it reads.
     public func reload() { file.reload() }

@@ -87,10 +87,8 @@ final class RecipientLookups {
         case .unrestricted, .exists: return .exists(mailboxCount: 1)
         case .alias(let targets, _): return .exists(mailboxCount: targets.count)
         case .unknown: return .unknown
-        case .misconfigured(let reason, let rule):
-            log.error(
-                "recipient_misconfigured", metadata: ["rule": "\(rule)", "error": "\(reason)"])
-            return .misconfigured
+        // The log has it since the file was read: a stranger's RCPTs must not fill it.
+        case .misconfigured: return .misconfigured
         case .directory(let directory, let names, _):
             return ask(directory, for: names, session)
         case .callout:
@@ -133,7 +131,10 @@ final class RecipientLookups {
     /// Reads the files again that have changed.
     func reloadIfChanged() {
         guard case .running(let running) = phase else { return }
-        running.pool.perform { [rules] in rules.reloadIfChanged() }
+        running.pool.perform { [rules, log] in
+            guard rules.reloadIfChanged() else { return }
+            RecipientsLog.write(complaints: rules.complaints, to: log)
+        }
     }
 }
 

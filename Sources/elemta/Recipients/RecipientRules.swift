@@ -181,9 +181,14 @@ final class RecipientRules: Sendable {
         }
     }
 
-    /// Reads the files again that have changed. Blocks while it reads.
-    func reloadIfChanged() {
-        for case .file(let file) in rules.map(\.source) { file.reloadIfChanged() }
+    /// Reads the files again that have changed, and says whether there were any. Blocks while it
+    /// reads.
+    func reloadIfChanged() -> Bool {
+        var hasRead = false
+        for case .file(let file) in rules.map(\.source) where file.reloadIfChanged() {
+            hasRead = true
+        }
+        return hasRead
     }
 
     /// Makes what waits for a directory fail.
