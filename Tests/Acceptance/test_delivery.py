@@ -1,5 +1,7 @@
 """How Elemta speaks to the next hop."""
 
+import resource
+
 from harness.case import Case, SharedServerCase, routes_to, unique
 from harness.sink import EVERYTHING, Always
 from harness.waiting import until
@@ -217,4 +219,21 @@ class PartialResults(Case):
         sink.faults["rcpt"] = []
         messages = sink.wait_for(3)
         self.assertEqual(messages[2].addresses, ["full@example.com"])
+        server.until_nothing_waits()
+
+
+class Descriptors(Case):
+    def test_a_lack_of_descriptors_uses_up_no_attempt(self):
+        sink = self.sink()
+        # Whatever is put off isn't seen again within this test.
+        server = self.server({"queue": {"retry_schedule": [3600]}, **routes_to(sink)})
+        client = self.client(server)
+        limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        # No number is free: whatever is open stays open.
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        for _ in range(20):
+            self.assertReply(client.message("a@example.org", ["b@example.com"], CONTENT), "250 2.0.0")
+        self.assertEqual(sink.transcripts, [])
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
+        sink.wait_for(20)
         server.until_nothing_waits()

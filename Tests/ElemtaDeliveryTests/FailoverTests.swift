@@ -151,4 +151,28 @@ struct FailoverTests {
         #expect(try store.take(200).allSatisfy { $0.summary == "relayed 2.0.0" })
         service.stop(grace: .zero)
     }
+
+    @Test func domainsWithTheSameHostsShareConnections() throws {
+        let server = try ScriptedServer(
+            on: SocketAddress(host: .v4(Self.second), port: 0), ScriptedServer.polite())
+        let port = server.address.port
+        let store = MemoryStore()
+        let service = DeliveryService(try settings()) { _ in }
+        try service.start(store: store, resolver: nil) { _, answer in
+            answer(Self.hosts((10, Self.second), (20, Self.third)))
+        }
+        for number in 1...10 as ClosedRange<UInt64> {
+            let destination = "mx:d\(number).example.com:\(port)"
+            service.deliver([try store.add(number, destination: destination)])
+            let outcome = try #require(try store.take(1).first)
+            #expect(outcome.summary == "relayed 2.0.0")
+            #expect(outcome.destination.name == destination)
+        }
+        // On other terms it's another connection.
+        service.deliver([try store.add(11, destination: "mx+off:d1.example.com:\(port)")])
+        #expect(try store.take(1).map(\.summary) == ["relayed 2.0.0"])
+        service.stop(grace: .zero)
+        let messages = server.record.dialogues.map { $0.filter { $0 == "DATA" }.count }
+        #expect(messages == [10, 1])
+    }
 }

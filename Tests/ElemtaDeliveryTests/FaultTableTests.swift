@@ -32,9 +32,18 @@ struct FaultTableTests {
         }
     }
 
-    enum Fault: String, CaseIterable, Sendable {
+    enum Fault: String, Sendable {
         case transient = "4xx", permanent = "5xx", closing = "421", nonsense, close, silence
         case endless, reset
+        // Ways to be hostile that are the same everywhere.
+        case otherProtocol = "another protocol", oddCode = "a code that doesn't belong"
+        case endlessLine = "a line without end", early = "a reply too many"
+        case trickle = "an octet now and then"
+
+        /// The columns of the table.
+        static let columns: [Fault] = [
+            .transient, .permanent, .closing, .nonsense, .close, .silence, .endless, .reset,
+        ]
 
         var reaction: ScriptedServer.Reaction {
             switch self {
@@ -46,6 +55,11 @@ struct FaultTableTests {
             case .silence: .silence
             case .endless: .flood("250-and more\r\n")
             case .reset: .reset
+            case .otherProtocol: .say("+OK POP3 ready\r\n")
+            case .oddCode: .say("399 4.0.0 what\r\n")
+            case .endlessLine: .flood(String(repeating: "x", count: 1_000))
+            case .early: .say("")
+            case .trickle: .trickle
             }
         }
     }
@@ -57,7 +71,7 @@ struct FaultTableTests {
         var testDescription: String { "\(stage.rawValue): \(fault.rawValue)" }
     }
 
-    /// In the order of `Fault`: a status is a deferral or a failure by its class; `sent`: the message
+    /// In the order of `Fault.columns`: a status is a deferral or a failure by its class; `sent`: the message
     /// gets there, over another connection or since it was there already; `-`: there is no such
     /// fault at this stage.
     private static let table: [(Stage, String)] = [
@@ -83,7 +97,7 @@ struct FaultTableTests {
     ]
 
     static let cells: [Cell] = table.flatMap { stage, row in
-        zip(Fault.allCases, row.split(separator: " ")).compactMap { fault, word in
+        zip(Fault.columns, row.split(separator: " ")).compactMap { fault, word in
             let outcome: String? =
                 switch word {
                 case "-": nil
@@ -94,7 +108,24 @@ struct FaultTableTests {
         }
     }
 
-    @Test("A next hop that fails harms that delivery alone", arguments: cells)
+    static let hostileCells: [Cell] = {
+        let stages: [Stage] = [.greeting, .hello, .mail, .recipient, .data, .endOfData]
+        let faults: [Fault] = [.otherProtocol, .oddCode, .endlessLine, .early, .trickle]
+        return stages.flatMap { stage in
+            faults.map { fault in
+                let outcome =
+                    switch (stage, fault) {
+                    case (_, .trickle): "deferred 4.4.2"
+                    // What has been said about the message holds.
+                    case (.endOfData, .early): "relayed 2.0.0"
+                    default: "deferred 4.5.0"
+                    }
+                return Cell(stage: stage, fault: fault, outcome: outcome)
+            }
+        }
+    }()
+
+    @Test("A next hop that fails harms that delivery alone", arguments: cells + hostileCells)
     func fault(cell: Cell) throws {
         let good = try ScriptedServer(ScriptedServer.polite())
         let hop = try Hop(cell)
@@ -129,7 +160,7 @@ struct FaultTableTests {
             list.contains { $0.id.rawValue == 2 && $0.outcome == .possiblyDuplicated }
         }
         // Whoever answers nothing that means anything may have the message.
-        let says: Set<Fault> = [.transient, .permanent, .closing]
+        let says: Set<Fault> = [.transient, .permanent, .closing, .early, .oddCode]
         #expect(isDoubtful == (cell.stage == .endOfData && !says.contains(cell.fault)))
         if let status = byID[2]?.deferral, status.code == 0 { Self.checkWords(of: status) }
     }
@@ -196,6 +227,9 @@ struct FaultTableTests {
                 // HELO too, lest the fallback from EHLO helps.
                 let verb = moment.verb == "HELO" ? "EHLO" : moment.verb
                 guard verb == cell.stage.verb else { return polite(moment) }
+                if cell.fault == .early, case .say(let reply) = polite(moment) {
+                    return .say(reply + reply)
+                }
                 switch cell.stage {
                 case .content: return .sayThen("354 go\r\n", cell.fault.reaction)
                 case .handshake, .handshakeRequired:

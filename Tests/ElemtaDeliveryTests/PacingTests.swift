@@ -1,5 +1,7 @@
+import ElemtaQueue
 import ElemtaReactor
 import ElemtaSMTP
+import Synchronization
 import Testing
 
 @testable import ElemtaDelivery
@@ -112,5 +114,57 @@ struct PacingTests {
         service.stop(grace: .zero)
         #expect(try store.take(4).allSatisfy { $0.summary == "not attempted" })
         #expect(server.record.messages.count == 1)
+    }
+
+    @Test func whatWasSentCountsWhenNothingWaitsAnyMore() throws {
+        let polite = ScriptedServer.polite()
+        let server = try ScriptedServer { moment in
+            // The connection is over with the message.
+            moment.line == "." ? .sayAndClose("250 2.0.0 and goodbye\r\n") : polite(moment)
+        }
+        var settings = DeliverySettings(hostname: try #require(Domain("mail.example.org")))
+        settings.maximumWorkers = 1
+        settings.messagesPerConnection = 1
+        settings.rates = [(.all, RateLimit(count: 2, period: .seconds(3_600)))]
+        let store = MemoryStore()
+        let service = DeliveryService(settings) { _ in }
+        try service.start(store: store, resolver: nil) { _, _ in }
+        let destination = "smtp+to=example.com:[127.0.0.1]:\(server.address.port)"
+        for number in 1...2 as ClosedRange<UInt64> {
+            service.deliver([try store.add(number, destination: destination)])
+            #expect(try store.take(1).map(\.summary) == ["relayed 2.0.0"])
+        }
+        service.deliver([try store.add(3, destination: destination)])
+        // Another destination of the same worker, after it.
+        service.deliver([
+            try store.add(4, destination: "smtp:[127.0.0.1]:\(server.address.port)")
+        ])
+        #expect(try store.take(1).map(\.id.rawValue) == [4])
+        service.stop(grace: .zero)
+        #expect(try store.take(1).map(\.summary) == ["not attempted"])
+        #expect(server.record.messages.count == 3)
+    }
+
+    @Test func aLackOfDescriptorsIsWaitedFor() throws {
+        let file = try TemporaryFile(Array(repeating: 0x61, count: 300_000))
+        let server = try ScriptedServer(ScriptedServer.polite())
+        var settings = DeliverySettings(hostname: try #require(Domain("mail.example.org")))
+        settings.maximumWorkers = 1
+        let store = MemoryStore()
+        store.openingFails.withLock { $0 = [.noDescriptors, .noDescriptors] }
+        let service = DeliveryService(settings) { _ in }
+        try service.start(store: store, resolver: nil) { _, _ in }
+        let began = MonotonicTime.now
+        service.deliver([
+            try store.add(
+                1, content: .file(path: file.path, offset: 0, count: 300_000),
+                destination: "smtp:[127.0.0.1]:\(server.address.port)")
+        ])
+        #expect(try store.take(1).map(\.summary) == ["relayed 2.0.0"])
+        #expect(MonotonicTime.now - began >= DeliveryWorker.shortagePause * 2)
+        service.stop(grace: .zero)
+        #expect(server.record.messages.count == 1)
+        // Each time the connection was given back as well.
+        #expect(server.record.dialogues.count == 3)
     }
 }

@@ -22,6 +22,8 @@ final class ScriptedServer: Sendable {
         case babble(String, String)
         /// Says it, and does something else when the next octets come, whatever they are.
         indirect case sayThen(String, Reaction)
+        /// A line without end, one octet ten times a second.
+        case trickle
         /// Closes in a way that a peer takes for an error.
         case reset
     }
@@ -172,6 +174,7 @@ private final class ServerPeer: ConnectionDelegate {
     private var flood: [UInt8]?
     private var babble: [UInt8]?
     private var isMute = false
+    private var trickle: LoopTimer?
     /// What is done when octets come.
     private var next: ScriptedServer.Reaction?
 
@@ -273,6 +276,11 @@ private final class ServerPeer: ConnectionDelegate {
             connection?.write(Array(text.utf8))
             next = reaction
         case .reset: reset()
+        case .trickle:
+            isMute = true
+            trickle = host.loop.every(.milliseconds(100)) { [weak self] in
+                self?.connection?.write([UInt8(ascii: "2")])
+            }
         case .startTLS(let text, let context):
             connection?.write(Array(text.utf8))
             _ = try? connection?.startTLS(server: context)

@@ -21,7 +21,8 @@ final class ClientConnection: ConnectionDelegate {
     }
 
     unowned let worker: DeliveryWorker
-    let queue: DestinationQueue
+    /// Another one after `move`.
+    private(set) var queue: DestinationQueue
     var id: ConnectionID?
     var phase = Phase.opening
     var target: DeliveryTarget
@@ -188,11 +189,16 @@ final class ClientConnection: ConnectionDelegate {
     private func rest() {
         phase = .idle
         queue.idle.append(self)
+        worker.shared.add(self)
         setDeadline()
     }
 
+    /// Serves another destination from now on, whose hosts are the same. Only while it rests.
+    func move(to other: DestinationQueue) { queue = other }
+
     /// Takes a message, after a rest.
     func wake() {
+        worker.shared.remove(self)
         phase = .ready
         proceed()
     }

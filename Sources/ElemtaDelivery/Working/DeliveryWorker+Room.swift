@@ -46,14 +46,45 @@ extension DeliveryWorker {
         afterRemoval(of: connection)
     }
 
+    /// Lets resting connections of other destinations to the same hosts take what waits.
+    func borrow(for queue: DestinationQueue, to hosts: [MailHost]) {
+        while !queue.items.isEmpty, !isHeldBack(queue),
+            queue.window.size > queue.connections.count,
+            let connection = shared.connection(for: queue, to: hosts)
+        {
+            let lender = connection.queue
+            shared.remove(connection)
+            lender.connections[ObjectIdentifier(connection)] = nil
+            lender.idle.removeAll { $0 === connection }
+            connection.move(to: queue)
+            queue.connections[ObjectIdentifier(connection)] = connection
+            connection.wake()
+            forgetIfUnused(lender)
+        }
+    }
+
     // MARK: Rates
+
+    /// Whether what was sent lately limits what may be sent soon: then it isn't forgotten yet.
+    func isRemembered(_ queue: DestinationQueue) -> Bool {
+        guard let end = queue.rate?.end, end > now else { return false }
+        if queue.rateTimer == nil {
+            queue.rateTimer = loop.after(end - now) { [unowned self, unowned queue] in
+                queue.rateTimer = nil
+                forgetIfUnused(queue)
+            }
+        }
+        return true
+    }
 
     /// Whether no message may go to the destination now; then it is served again when one may.
     func isHeldBack(_ queue: DestinationQueue) -> Bool {
         guard let next = queue.rate?.nextBeginning(at: now) else { return false }
-        if queue.rateTimer == nil {
+        if queue.isHeldBackUntil != next {
+            queue.isHeldBackUntil = next
             queue.rateTimer = loop.after(next - now) { [unowned self, unowned queue] in
                 queue.rateTimer = nil
+                queue.isHeldBackUntil = nil
                 serve(queue)
             }
         }

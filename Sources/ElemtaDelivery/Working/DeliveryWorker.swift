@@ -35,6 +35,7 @@ final class DeliveryWorker {
     let maximumConnections: Int
     /// Sockets of connections that are tried beside another one: `HostRace`.
     var racerCount = 0
+    var shared = SharedConnections()
     /// While no descriptor was to be had: nothing is opened.
     var shortage: LoopTimer?
     /// Destinations that want a connection when one is free.
@@ -137,6 +138,7 @@ final class DeliveryWorker {
     }
 
     private func open(_ queue: DestinationQueue, _ hosts: [MailHost]) {
+        borrow(for: queue, to: hosts)
         while queue.connectionsWanted(at: now) > 0 {
             if !hasRoom { makeRoom() }
             guard hasRoom else { return waitForRoom(queue) }
@@ -161,8 +163,9 @@ final class DeliveryWorker {
         resting?.stop(atOnce: false)
     }
 
-    private func forgetIfUnused(_ queue: DestinationQueue) {
-        if queue.isUnused { queues[queue.destination] = nil }
+    func forgetIfUnused(_ queue: DestinationQueue) {
+        guard queue.isUnused else { return }
+        if !isRemembered(queue) { queues[queue.destination] = nil }
     }
 
     private func found(_ resolution: Resolution, for destination: Destination) {
@@ -356,6 +359,7 @@ final class DeliveryWorker {
 
     func remove(_ connection: ClientConnection) {
         if let id = connection.id { table.remove(id) }
+        shared.remove(connection)
         connection.queue.connections[ObjectIdentifier(connection)] = nil
         connection.queue.idle.removeAll { $0 === connection }
     }

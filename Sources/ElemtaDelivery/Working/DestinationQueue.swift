@@ -69,8 +69,10 @@ final class DestinationQueue {
     var window: DestinationWindow
     /// Nil: no limit.
     var rate: SendingRate?
-    /// While `rate` holds mail back.
+    /// While `rate` holds mail back, or back from forgetting it.
     var rateTimer: LoopTimer?
+    /// What `rateTimer` waits for, if mail waits for it too.
+    var isHeldBackUntil: MonotonicTime?
     /// In the worker's list of those that wait for a free connection.
     var isWaitingForRoom = false
     private var avoided: [SocketAddress: MonotonicTime] = [:]
@@ -95,6 +97,15 @@ final class DestinationQueue {
         case .socket:
             hosts = .known([], until: MonotonicTime(nanoseconds: .max))
         case .host, .mailExchangers: break
+        }
+    }
+
+    /// Whether domains with the same mail exchangers may use its connections. With a login or
+    /// REQUIRETLS a connection is for the destination alone.
+    var isShared: Bool {
+        switch server.host {
+        case .mailExchangers: login == nil && tls != .requireTLS
+        case .address, .host, .socket: false
         }
     }
 

@@ -16,6 +16,9 @@ struct SendingRate {
         return next <= now ? nil : next
     }
 
+    /// From when on nothing of what was sent counts any more; nil: nothing was.
+    var end: MonotonicTime? { beginnings.last.map { $0 + limit.period } }
+
     /// A message begins.
     mutating func begin(at now: MonotonicTime) {
         if beginnings.count >= limit.count { beginnings.removeFirst() }
