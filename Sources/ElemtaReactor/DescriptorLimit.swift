@@ -2,6 +2,17 @@ import Glibc
 
 /// How many descriptors this process may have open: `RLIMIT_NOFILE`.
 public enum DescriptorLimit {
+    /// Whether no further descriptor is to be had now, by this process or by any.
+    public static var isReached: Bool {
+        let type = Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue)
+        let number = socket(AF_UNIX, type, 0)
+        guard number < 0 else {
+            close(number)
+            return false
+        }
+        return errno == EMFILE || errno == ENFILE
+    }
+
     /// Raises the soft limit to the hard one and says what now holds. Where the kernel refuses, the
     /// limits stay as they were.
     @discardableResult

@@ -44,6 +44,7 @@ final class MemoryStore: MessageStore {
         let id = message.envelope.id
         guard case .file(let path, let offset, let count)? = messages.withLock({ $0[id]?.content })
         else { throw .unknownMessage(id) }
+        if let gate = gate.withLock({ $0 }) { _ = gate.takeOne() }
         if let error = openingFails.withLock({ $0.popLast() }) { throw error }
         let number = unsafe open(path, O_RDONLY | O_CLOEXEC)
         guard number >= 0 else { throw .storage("open: errno \(errno)") }
@@ -52,6 +53,9 @@ final class MemoryStore: MessageStore {
 
     /// What the next calls of `openContent` throw, the last first.
     let openingFails = Mutex<[SpoolError]>([])
+
+    /// What each call of `openContent` waits for, if there is one.
+    let gate = Mutex<Inbox<Void>?>(nil)
 
     var folder: String { "/tmp" }
 

@@ -13,8 +13,7 @@ final class DeliveryJob {
     /// What this connection is sent, and what it is like.
     private(set) var content: OutboundMessage.Content
     private var summary: ContentSummary
-    /// Whether encoding the content for the server hasn't been tried.
-    private(set) var mayBeConverted = true
+    private var isConverted = false
     /// Indices into the envelope's recipients, those of the current transaction first.
     private var open: ArraySlice<Int>
     private var results: [(recipient: UInt32, result: RecipientResult)] = []
@@ -37,11 +36,18 @@ final class DeliveryJob {
         if case .unopened = content { false } else { true }
     }
 
+    /// Whether there is something in the content that a server may refuse, and encoding it hasn't been
+    /// tried.
+    var mayBeConverted: Bool {
+        let refused: ContentSummary.Traits = [.eightBit, .bareCarriageReturn, .bareLineFeed]
+        return !isConverted && !summary.traits.isDisjoint(with: refused)
+    }
+
     /// The content was opened or encoded. `summary` nil: it is what it was.
     func take(_ content: OutboundMessage.Content, _ summary: ContentSummary?) {
         self.content = content
         if let summary { self.summary = summary }
-        mayBeConverted = false
+        isConverted = true
     }
 
     /// Encodes content for what the server takes, here and now.

@@ -28,7 +28,7 @@ extension DeliveryWorker {
         }
     }
 
-    private func beginShortage() {
+    func beginShortage() {
         guard shortage == nil else { return }
         shortage = loop.after(Self.shortagePause) { [unowned self] in
             shortage = nil

@@ -184,6 +184,11 @@ final class DeliveryWorker {
             }
             queue.hosts = .known(hosts, until: now + .seconds(min(max(seconds, 30), 600)))
             serve(queue)
+        case .failed(.noAnswer) where DescriptorLimit.isReached:
+            // The resolver couldn't ask.
+            queue.hosts = .unknown
+            beginShortage()
+            waitForRoom(queue)
         case .failed(let failure):
             queue.hosts = .unknown
             giveUp(queue, FailureReason(failure, of: queue.server), over: nil)
