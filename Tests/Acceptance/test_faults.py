@@ -23,6 +23,9 @@ EVERY = os.environ.get("FAULTS") == "all"
 # Numbers of calls of a class that are tried unless all are.
 SAMPLE = 3
 
+# What a start that a fault has prevented ends with.
+REFUSALS = (os.EX_UNAVAILABLE, os.EX_OSERR, os.EX_CANTCREAT, os.EX_IOERR, os.EX_TEMPFAIL)
+
 # Below and above a page, and beyond the spill threshold.
 SIZES = (200, 20_000, 9_000, 40_000, 300)
 SPILLED_FROM = 16_384
@@ -31,8 +34,10 @@ SPILLED_FROM = 16_384
 class Run:
     """One scripted run on a disk that fails as it is told."""
 
-    def __init__(self, case, arm=lambda disk: None):
+    def __init__(self, case, arm=lambda disk: None, is_damaged=False):
         self.case = case
+        self.arm = arm
+        self.is_damaged = is_damaged
         self.sink = case.sink(listening=False, faults={"rcpt": self.refusal})
         directory = case.directory()
         self.disk = Disk(directory)
@@ -49,7 +54,10 @@ class Run:
         self.refused = set()
         self.sent = 0
         self.logs = ""
-        arm(self.disk)
+        # Calls before the faults begin.
+        self.before = dict.fromkeys(self.disk.calls, 0)
+        if not is_damaged:
+            arm(self.disk)
 
     @staticmethod
     def refusal(argument):
@@ -61,8 +69,9 @@ class Run:
         for size in SIZES:
             self.send(size)
         self.send(500, "nobody@example.com")
+        self.leave_debris()
         self.logs += self.server.log
-        self.server.kill()
+        self.between()
         self.start()
         self.sink.listen()
         for size in SIZES:
@@ -76,6 +85,30 @@ class Run:
         self.server.process.terminate()
         self.assert_ended(self.server.wait())
 
+    def leave_debris(self):
+        """What the next start sweeps up: content whose client is still sending, and a file that doesn't belong."""
+        with Client(self.server.address) as client:
+            client.ehlo()
+            client.command("MAIL FROM:<a@example.org>")
+            client.command("RCPT TO:<b@example.com>")
+            client.command("DATA")
+            client.send(content("unfinished", 60_000))
+            self.send(200)
+            self.server.process.kill()
+            self.server.wait()
+        folder = self.disk.root / "content/zz"
+        folder.mkdir(exist_ok=True)
+        (folder / "strange").write_bytes(b"strange")
+
+    def between(self):
+        """Where the spool is to be damaged: its meta pages are gone, and faults begin."""
+        if not self.is_damaged:
+            return
+        with open(self.disk.root / "spool.mdb", "r+b") as file:
+            file.write(bytes(2 * 4096))
+        self.before = self.disk.calls
+        self.arm(self.disk)
+
     def start(self):
         """A server that a fault keeps from starting says so, and the next start is as good as any."""
         while True:
@@ -84,6 +117,7 @@ class Run:
             if self.server.is_running:
                 return
             self.assert_ended(self.server.process.returncode, is_refusal=True)
+            self.logs += self.server.log
             self.case.assertGreater(self.disk.failed, 0, self.server.log)
             self.disk.heal()
 
@@ -92,7 +126,7 @@ class Run:
         self.case.assertNotIn("Fatal error", log)
         self.case.assertNotIn("*** ", log)
         if is_refusal:
-            self.case.assertIn(status, (os.EX_TEMPFAIL, os.EX_IOERR, os.EX_CANTCREAT, os.EX_UNAVAILABLE), log)
+            self.case.assertIn(status, REFUSALS, log)
         else:
             self.case.assertEqual(status, 0, log)
 
@@ -138,9 +172,11 @@ class Run:
         until(lambda: "queue_recovered" in self.server.log, "the queue back")
         self.until_everything_came()
         self.server.until_nothing_waits()
-        self.case.assertNotIn("quarantine/spool.mdb", self.logs + self.server.log)
+        is_salvaged = "quarantine/spool.mdb" in self.logs + self.server.log
+        self.case.assertEqual(is_salvaged, self.is_damaged)
         self.case.assertEqual(self.disk.repeated, 0, "a descriptor was synced again after that had failed")
         self.server.stop()
+        self.case.assertEqual([path for path in (self.disk.root / "content").rglob("*") if path.is_file()], [])
         self.sink.close()
         arrived = self.arrived()
         return len(self.refused & set(arrived)), len(arrived) - len(set(arrived))
@@ -151,30 +187,40 @@ class Faults:
 
     name = ""
 
+    def tidy(self):
+        """Of what a run leaves nothing stays till the end."""
+        self.doCleanups()
+        self.evidence.clear()
+
     def test_a_call_that_fails_once(self):
         self.each("EIO once", 1, errno.EIO)
 
     def test_calls_that_fail_until_the_fault_is_over(self):
         self.each("ENOSPC until it is over", FOR_EVER, errno.ENOSPC)
 
-    def each(self, what, count, error):
-        unhurt = Run(self)
+    def test_a_call_that_fails_while_a_damaged_spool_is_salvaged(self):
+        self.each("EIO once, spool damaged", 1, errno.EIO, is_damaged=True)
+
+    def each(self, what, count, error, is_damaged=False):
+        unhurt = Run(self, is_damaged=is_damaged)
         unhurt.play(False)
-        calls = unhurt.disk.calls[self.name]
+        calls = unhurt.disk.calls[self.name] - unhurt.before[self.name]
         unhurt.check()
+        self.tidy()
         numbers = range(1, calls + 1)
         if not EVERY:
             numbers = sorted({1 + (calls - 1) * place // SAMPLE for place in range(1, SAMPLE + 1)})
         hit = refused = late = twice = 0
         for number in numbers:
             with self.subTest(call=number, of=calls):
-                run = Run(self, lambda disk, number=number: disk.fail([self.name], number, count, error))
+                run = Run(self, lambda disk, n=number: disk.fail([self.name], n, count, error), is_damaged)
                 run.play(count > 1)
                 run_late, run_twice = run.check()
                 hit += run.disk.failed > 0
                 refused += len(run.refused)
                 late += run_late
                 twice += run_twice
+                self.tidy()
         print(
             f"faults: {self.name}, {what}: {len(numbers)} of {calls} calls, {hit} met; {refused} messages refused "
             f"({late} of them came all the same), {twice} came twice, 0 lost",

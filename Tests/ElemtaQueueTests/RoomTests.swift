@@ -50,6 +50,21 @@ import Testing
         #expect(synced.next() == 4)
     }
 
+    @Test("A content directory whose name couldn't be synced is made anew before it is used")
+    func contentDirectoryThatIsNotSynced() throws {
+        let directory = try TestDirectory()
+        let fixture = try SpoolFixture(directory, isStarted: false)
+        let failures = TestCounter()
+        let directories = ContentDirectories(queue: directory.queue) { path throws(FileError) in
+            guard failures.next() > 0 else { throw FileError(operation: "fsync", code: EIO) }
+        }
+        let id = try fixture.envelope().id
+        #expect(throws: FileError.self) { try directories.prepare(for: id) }
+        #expect(directory.files(in: "content") == [])
+        try directories.prepare(for: id)
+        #expect(directory.files(in: "content") == ["\(id)".suffix(2)].map { "\($0)" })
+    }
+
     @Test(
         "A directory of somebody else's is refused and left as it is",
         arguments: [

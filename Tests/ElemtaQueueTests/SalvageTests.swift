@@ -114,7 +114,7 @@ import Testing
         Damage(testDescription: "40 zeroed pages", savesAll: false) { filled in
             // Without those two it could be only guessed what was there.
             let file = try SpoolFile(filled.file)
-            let guides = try pages(of: filled, .freeList) + file.metas.compactMap(\.mainRoot)
+            let guides = try pages(of: filled, .freeList) + file.metas.compactMap(\.mainTree.root)
             let used = try pages(of: filled, .used).filter { !guides.contains($0) }
             let step = used.count / 40
             try overwrite(filled, (0..<40).map { used[$0 * step] }, 0..<4096)

@@ -37,7 +37,13 @@ final class ContentDirectories: Sendable {
             let name = directory.suffix(2)
             guard !synced.contains(name) else { return }
             try FileSystem.makeDirectory(directory)
-            try sync(queue + "/content")
+            do throws(FileError) {
+                try sync(queue + "/content")
+            } catch {
+                // Its name may be lost without a later sync knowing: the next one makes it anew.
+                try FileSystem.removeDirectory(directory)
+                throw error
+            }
             synced.insert(name)
         }
     }

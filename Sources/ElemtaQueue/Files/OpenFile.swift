@@ -149,6 +149,12 @@ package enum FileSystem {
         guard errno == ENOENT else { throw FileError(operation: "unlink \(path)", code: errno) }
     }
 
+    /// Removes a directory that has nothing in it.
+    static func removeDirectory(_ path: String) throws(FileError) {
+        guard unsafe rmdir(path) != 0 else { return }
+        throw FileError(operation: "rmdir \(path)", code: errno)
+    }
+
     package static func move(_ path: String, to target: String) throws(FileError) {
         guard unsafe rename(path, target) == 0 else {
             throw FileError(operation: "rename \(path)", code: errno)

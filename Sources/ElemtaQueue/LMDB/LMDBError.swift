@@ -46,6 +46,9 @@ struct LMDBError: Error, Equatable, Sendable, CustomStringConvertible {
         return "\(operation): \(text) (\(code))"
     }
 
+    /// Whether the system has said so, and not LMDB of its map.
+    var isOfDisk: Bool { code > 0 }
+
     var isNotFound: Bool { code == MDB_NOTFOUND }
 
     /// Throws unless `code` is success.

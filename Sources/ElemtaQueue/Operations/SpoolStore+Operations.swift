@@ -85,10 +85,7 @@ extension OperationJob {
                 end(SpoolError(error))
                 return
             }
-            for id in draft.removedFiles {
-                try? FileSystem.remove(ContentFileLayout.path(store.path, id))
-            }
-            try? store.forgetRemovals(draft.removedFiles)
+            try? store.forgetRemovals(store.removeContentFiles(of: draft.removedFiles))
             isFinished = reportProgress()
         }
     }

@@ -14,7 +14,7 @@ struct FreePages {
         var walk = FreePageWalk(pageCount: file.pageCount)
         isComplete =
             file.metas.count == 2
-            && file.metas[0].freeRoot.map { walk.visit($0, of: file) } ?? true
+            && file.metas[0].freeTree.root.map { walk.visit($0, of: file) } ?? true
         isFree = isComplete ? walk.isFree : [Bool](repeating: false, count: file.pageCount)
     }
 

@@ -233,7 +233,7 @@ final class Salvager {
 
     /// How many messages the last transaction knew of.
     private var expectedCount: Int? {
-        guard let root = file.metas.first?.mainRoot, let page = file.page(root),
+        guard let root = file.metas.first?.mainTree.root, let page = file.page(root),
             case .leaf(let nodes) = page.kind
         else { return nil }
         let name = Array("envelope".utf8)

@@ -56,10 +56,10 @@ struct SpoolFile: ~Copyable {
 /// One of the two pages that say where the trees of a transaction begin.
 struct SpoolMeta {
     let pageSize: Int
-    /// The root of the tree of free pages; nil: it is empty.
-    let freeRoot: Int?
-    /// The root of the tree of named tables.
-    let mainRoot: Int?
+    /// Of free pages.
+    let freeTree: SpoolTree
+    /// Of named tables.
+    let mainTree: SpoolTree
     let transaction: UInt64
 
     /// Octets from the beginning of the page that are looked at.
@@ -76,8 +76,10 @@ struct SpoolMeta {
         let size = Int(span.littleEndian(at: 40, as: UInt32.self))
         guard size >= 512, size <= 1 << 16, size & (size - 1) == 0 else { return nil }
         pageSize = size
-        freeRoot = Int(exactly: span.littleEndian(at: 80, as: UInt64.self))
-        mainRoot = Int(exactly: span.littleEndian(at: 128, as: UInt64.self))
+        guard let freeTree = SpoolTree(octets[40..<88]), let mainTree = SpoolTree(octets[88..<136])
+        else { return nil }
+        self.freeTree = freeTree
+        self.mainTree = mainTree
         transaction = span.littleEndian(at: 144, as: UInt64.self)
     }
 }

@@ -46,6 +46,19 @@ struct SpoolInspection {
             }
         }
         self.damaged = damaged
+        try Self.lookAtBranches(queue)
+    }
+
+    private static func lookAtBranches(_ queue: String) throws(SpoolError) {
+        let file: SpoolFile
+        do throws(FileError) {
+            file = try SpoolFile(queue + "/spool.mdb")
+        } catch {
+            throw error.spoolError
+        }
+        guard BranchPages.areSound(file) else {
+            throw .unreadable("a branch page isn't the one that it should be")
+        }
     }
 
     /// No page may be free and in use at the same time: what is written next would destroy it.

@@ -7,8 +7,10 @@ import Synchronization
 private enum BatchFailure: Error {
     /// While this submission was being written.
     case submission(Int, LMDBError)
-    /// While results were being written, or at the commit.
-    case rest(LMDBError)
+    /// While results were being written.
+    case results(LMDBError)
+    /// At the commit: whether that was the writing or the sync nobody says.
+    case commit(LMDBError)
 }
 
 extension SpoolLoop {
@@ -44,9 +46,9 @@ extension SpoolLoop {
                     refuse(
                         &accepts, from: index, upTo: trials > 1 ? accepts.count : index + 1,
                         SpoolError(cause), &answers)
-                case .rest(let cause):
+                case .results(let cause), .commit(let cause):
                     let hadAccepts = !accepts.isEmpty
-                    recover(from: cause, &accepts, &answers)
+                    recover(from: error, cause, &accepts, &answers)
                     if !hadAccepts, !canGoOn(after: cause, trials) {
                         if slice.isJobAlone, cause.kind == .full {
                             // Nobody waits for room that may never come.
@@ -186,28 +188,36 @@ extension SpoolLoop {
     /// After a commit or the recording of results failed: submissions are refused, since the
     /// results of deliveries come first and a sync that failed is never tried again.
     private func recover(
-        from cause: LMDBError, _ accepts: inout [Submission],
+        from failure: BatchFailure, _ cause: LMDBError, _ accepts: inout [Submission],
         _ answers: inout [Acknowledgement]
     ) {
         switch cause.kind {
-        case .full, .transactionTooLarge, .exists, .invalidValue: break
+        case .full:
+            // With room left on the disk it was the sync: what it covered may be anywhere.
+            guard case .commit = failure, cause.isOfDisk, !store.isDiskFull else { break }
+            return doubt(&accepts, cause, &answers)
+        case .transactionTooLarge, .exists, .invalidValue: break
         case .damaged:
             refuse(&accepts, SpoolError(cause), &answers)
             return giveUp(SpoolError(cause))
-        case .broken:
-            // Whether the transaction is there is unknown until somebody looks: content files stay
-            // until then.
-            doubtful.append(contentsOf: accepts)
-            for accept in accepts {
-                answers.append(
-                    Acknowledgement(token: accept.token, result: .failure(SpoolError(cause))))
-            }
-            if !accepts.isEmpty { options.events(.refused(accepts.count, SpoolError(cause))) }
-            accepts = []
-            reopen(after: cause)
-            return
+        case .broken: return doubt(&accepts, cause, &answers)
         }
         refuse(&accepts, SpoolError(cause), &answers)
+    }
+
+    /// Whether the transaction is there is unknown until somebody looks: the submissions are refused
+    /// and their content files stay until then.
+    private func doubt(
+        _ accepts: inout [Submission], _ cause: LMDBError, _ answers: inout [Acknowledgement]
+    ) {
+        doubtful.append(contentsOf: accepts)
+        for accept in accepts {
+            answers.append(
+                Acknowledgement(token: accept.token, result: .failure(SpoolError(cause))))
+        }
+        if !accepts.isEmpty { options.events(.refused(accepts.count, SpoolError(cause))) }
+        accepts = []
+        reopen(after: cause)
     }
 
     private func reopen(after cause: LMDBError) {
@@ -297,13 +307,14 @@ extension SpoolLoop {
                 current = index
                 try write(submission, transaction, tables, &draft)
             }
-            current = -1
+            current = accepts.count
             try transaction.commit()
         } catch {
             let error = store.explained(error)
-            guard current >= 0 else { throw .rest(error) }
+            if current == accepts.count { throw .commit(error) }
             // A broken page is nobody's own fault.
-            throw error.kind == .broken ? .rest(error) : .submission(current, error)
+            guard current >= 0, error.kind != .broken else { throw .results(error) }
+            throw .submission(current, error)
         }
     }
 
@@ -403,10 +414,7 @@ extension SpoolLoop {
         for change in draft.changes { schedule.apply(change) }
         publish()
         for file in draft.discarded { file.discard() }
-        for id in draft.removedFiles {
-            try? FileSystem.remove(ContentFileLayout.path(store.path, id))
-            unlinked.append(id)
-        }
+        unlinked.append(contentsOf: store.removeContentFiles(of: draft.removedFiles))
         if unlinked.count >= 1000 { forgetRemovedFiles() }
         for event in draft.events { options.events(event) }
         if slice.hasJob, jobs[0].reportProgress() { jobs.removeFirst() }
@@ -424,9 +432,11 @@ extension SpoolLoop {
         options.events(.reserveFilled)
     }
 
-    /// Removes the notes of content files whose unlinking has been synced.
+    /// Removes the notes of content files, once their unlinking is synced. When that fails the notes
+    /// stay for the next start, as a sync that failed isn't tried again.
     func forgetRemovedFiles() {
         guard !unlinked.isEmpty else { return }
-        if (try? store.forgetRemovals(unlinked)) != nil { unlinked = [] }
+        try? store.forgetRemovals(unlinked)
+        unlinked = []
     }
 }

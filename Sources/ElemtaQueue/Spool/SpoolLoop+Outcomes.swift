@@ -160,6 +160,9 @@ extension SpoolLoop {
         _ id: MessageID, _ reason: String, _ transaction: borrowing WriteTransaction,
         _ tables: SpoolStore.Tables, _ draft: inout Draft
     ) throws(LMDBError) {
+        guard try store.isRemovable(id) else {
+            throw LMDBError(operation: "page of a damaged record", code: LMDBError.corrupted)
+        }
         draft.changes.append(.remove(id))
         let octets = try SpoolStore.rawRecords(of: id, transaction, tables)
         do throws(FileError) {

@@ -18,11 +18,12 @@ extension SpoolStore {
 
     /// LMDB says EIO when a write came out short, which is what a disk that is filling up does.
     func explained(_ error: LMDBError) -> LMDBError {
-        // LMDB writes runs of 64 pages.
-        guard error.code == EIO, let room = FileSystem.room(at: path), room.free < 1 << 20
-        else { return error }
+        guard error.code == EIO, isDiskFull else { return error }
         return LMDBError(operation: error.operation, code: ENOSPC)
     }
+
+    /// Whether there is less room than LMDB may write at once: runs of 64 pages.
+    var isDiskFull: Bool { FileSystem.room(at: path).map { $0.free < 1 << 20 } ?? false }
 
     private func hasMapRoom(for octets: Int, _ environment: LMDBEnvironment) -> Bool {
         let pageSize = environment.pageSize
@@ -132,17 +133,22 @@ extension SpoolStore {
     /// Visits every record of a table.
     ///
     /// - Throws: `.unreadable` also when the walk comes to an end that isn't the table's, or in a
-    ///   circle: LMDB doesn't see that from inside of a damaged tree.
+    ///   circle, or to a page that can't be removed: LMDB doesn't see that from inside of a damaged
+    ///   tree.
     static func walk(
-        _ transaction: borrowing some LMDBReading & ~Copyable, _ table: LMDBTable,
+        _ transaction: borrowing ReadTransaction, _ table: LMDBTable,
         _ visit: (RecordKey, Span<UInt8>) -> Void
     ) throws(SpoolError) {
         do throws(LMDBError) {
             let cursor = try transaction.cursor(in: table)
+            let pageSize = try transaction.pageSize()
+            let start = try transaction.mapStart(pageSize: pageSize)
             var count = 0
             var last: RecordKey?
             let step: LMDBCursor.Visit<Bool> = { key, record in
-                guard let key = RecordKey(key) else { return false }
+                guard let key = RecordKey(key),
+                    PageHeader(of: record, pageSize: pageSize).isSound(inMapAt: start)
+                else { return false }
                 if let last, !(last < key) { return false }
                 last = key
                 count += 1
@@ -179,6 +185,28 @@ extension SpoolStore {
         return octets
     }
 
+    /// Whether LMDB can remove everything that is on disk of a message.
+    func isRemovable(_ id: MessageID) throws(LMDBError) -> Bool {
+        let tables = try opened()
+        let transaction = try tables.environment.beginReading()
+        let pageSize = try transaction.pageSize()
+        let start = try transaction.mapStart(pageSize: pageSize)
+        let envelope = try transaction.withValue(of: RecordKey(id), in: tables.envelope) { record in
+            PageHeader(of: record, pageSize: pageSize).isSound(inMapAt: start)
+        }
+        var isSound = envelope != false
+        let look: LMDBCursor.Visit<Bool> = { key, record in
+            guard let key = RecordKey(key), key.messageID == id else { return false }
+            isSound =
+                isSound && PageHeader(of: record, pageSize: pageSize).isSound(inMapAt: start)
+            return true
+        }
+        let cursor = try transaction.cursor(in: tables.content)
+        var found = try cursor.seek(RecordKey(id, part: 0), look)
+        while found == true { found = try cursor.next(look) }
+        return isSound
+    }
+
     /// Removes everything the tables hold of a message, however it looks.
     static func removeRaw(
         _ id: MessageID, _ transaction: borrowing WriteTransaction, _ tables: Tables
@@ -209,6 +237,13 @@ extension SpoolStore {
         try write { transaction, tables throws(LMDBError) in
             try Self.removeRaw(id, transaction, tables)
         }
+    }
+
+    /// Unlinks the content files of messages that are gone.
+    ///
+    /// - Returns: those whose file is gone too. The others keep their note: the next start tries again.
+    func removeContentFiles(of ids: [MessageID]) -> [MessageID] {
+        ids.filter { (try? FileSystem.remove(ContentFileLayout.path(path, $0))) != nil }
     }
 
     /// Makes the unlinking of content files durable and removes the notes about it.

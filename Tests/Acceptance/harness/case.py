@@ -86,7 +86,7 @@ class Case(unittest.TestCase):
         """What the servers of this test logged last, for a failure's report."""
         tails = []
         for server in self.evidence:
-            if server.process:
+            if server.process and server.log_file.exists():
                 tails.append(f"--- end of {server.log_file}\n{server.log[-3000:]}")
         return "\n".join(tails)
 

@@ -1,9 +1,11 @@
 """The mail programs of others: swaks, curl, msmtp, openssl, smtp-source and smtp-sink."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
+import tempfile
 
 from .server import ROOT, environment
 from .waiting import PATIENCE, until
@@ -84,7 +86,10 @@ def smtp_source(address, *arguments, seconds=120):
 
 
 class SmtpSink:
-    """smtp-sink on a free port; with `folder` it writes each message to a file there."""
+    """smtp-sink on a free port; with `folder` it writes each message to a file there.
+
+    With the option -c it counts: `count`.
+    """
 
     def __init__(self, folder, arguments=()):
         self.folder = folder
@@ -99,12 +104,13 @@ class SmtpSink:
             options += ["-u", "nobody"]
             if folder:
                 shutil.chown(folder, "nobody")
+        self.counted = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             [postfix_command("smtp-sink"), *options, f"inet:127.0.0.1:{self.port}", "1024"],
             cwd=folder,
             env=postfix_environment(),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=self.counted,
             stderr=subprocess.PIPE,
         )
         until(self._listens_or_gone, "smtp-sink listening")
@@ -128,10 +134,17 @@ class SmtpSink:
     def wait_for(self, count, seconds=30):
         until(lambda: len(self.files) >= count, f"{count} files of smtp-sink", seconds)
 
+    def count(self):
+        """The messages that it has taken."""
+        size = os.fstat(self.counted.fileno()).st_size
+        found = re.findall(rb"mesg=(\d+)", os.pread(self.counted.fileno(), 200, max(0, size - 200)))
+        return int(found[-1]) if found else 0
+
     def close(self):
         self.process.terminate()
         self.process.wait(10)
         self.process.stderr.close()
+        self.counted.close()
 
 
 def can_bind(host, port, family=socket.AF_INET):
