@@ -82,6 +82,7 @@ extension OperationJob {
                 try runSlice(store, &writer, sight, Self.noPlan, transaction, tables, &draft)
                 try transaction.commit()
             } catch {
+                store.noteFailure(error)
                 end(SpoolError(error))
                 return
             }

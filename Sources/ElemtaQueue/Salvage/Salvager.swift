@@ -61,7 +61,9 @@ final class Salvager {
         }
         salvager.putAside()
         try onFiles { () throws(FileError) in try salvager.exchange() }
+        // It has happened, whatever fails now: nobody else will say what was saved and what wasn't.
         events(.salvaged(salvager.report))
+        try onFiles { () throws(FileError) in try salvager.tidy() }
     }
 
     private static func onFiles<R>(_ body: () throws(FileError) -> R) throws(SpoolError) -> R {
@@ -253,6 +255,9 @@ final class Salvager {
         report.file = try quarantine.link(
             queue + "/spool.mdb", as: "spool.mdb", reason: report.reason)
         try FileSystem.move("\(queue)/\(Self.name)", to: queue + "/spool.mdb")
+    }
+
+    private func tidy() throws(FileError) {
         try Self.removeLeftovers(in: queue)
         try FileSystem.remove(queue + "/spool.mdb-lock")
         try FileSystem.syncDirectory(queue)

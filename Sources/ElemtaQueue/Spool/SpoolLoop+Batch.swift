@@ -193,8 +193,7 @@ extension SpoolLoop {
     ) {
         switch cause.kind {
         case .full:
-            // With room left on the disk it was the sync: what it covered may be anywhere.
-            guard case .commit = failure, cause.isOfDisk, !store.isDiskFull else { break }
+            guard case .commit = failure, store.isOfSync(cause) else { break }
             return doubt(&accepts, cause, &answers)
         case .transactionTooLarge, .exists, .invalidValue: break
         case .damaged:
@@ -318,8 +317,10 @@ extension SpoolLoop {
         }
     }
 
-    /// The tables; reopened where an earlier attempt to do so failed.
+    /// The tables; reopened where an earlier attempt to do so failed, or where something smaller than a
+    /// batch could not be written.
     private func openedTables() throws(LMDBError) -> SpoolStore.Tables {
+        if let doubt = store.doubt { reopen(after: doubt) }
         do throws(LMDBError) {
             return try store.opened()
         } catch {

@@ -19,6 +19,10 @@ final class SpoolStore: @unchecked Sendable {
     /// closed in good order. Spool thread.
     var isSound = true
 
+    /// Set when a commit failed that may have failed in its sync: nothing more is written before the
+    /// spool is opened anew and verified. Spool thread.
+    private(set) var doubt: LMDBError?
+
     /// Counts the openings of this spool; content files carry it.
     var generation: UInt64 = 0
 
@@ -137,8 +141,21 @@ final class SpoolStore: @unchecked Sendable {
             try body(transaction, tables)
             try transaction.commit()
         } catch {
+            let error = explained(error)
+            noteFailure(error)
             throw SpoolError(error)
         }
+    }
+
+    /// A commit has failed.
+    func noteFailure(_ error: LMDBError) {
+        if error.kind == .broken || isOfSync(error) { doubt = error }
+    }
+
+    /// Whether a commit that found no room failed in its sync: with room left on the disk nothing
+    /// else can have.
+    func isOfSync(_ error: LMDBError) -> Bool {
+        error.kind == .full && error.isOfDisk && !isDiskFull
     }
 
     /// Closes the environment and opens it anew, after a commit failed in a way that leaves the
@@ -149,6 +166,7 @@ final class SpoolStore: @unchecked Sendable {
             tables = nil
             tables = try openTables()
         }
+        doubt = nil
     }
 
     /// Closes the environment, which is damaged for `reason`, has what is in it salvaged, and opens
