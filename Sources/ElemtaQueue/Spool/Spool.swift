@@ -135,7 +135,9 @@ public final class Spool: Sendable {
         }
         dispatch.withLock { $0 = nil }
         // Without it all that happens is that the next start looks at everything.
-        if purpose != .looking, store.isSound, store.doubt == nil { try? StopMark(queue: options.path).leave() }
+        if purpose != .looking, store.isSound, store.doubt == nil {
+            try? StopMark(queue: options.path).leave()
+        }
         directory.withLock { $0 = nil }
     }
 

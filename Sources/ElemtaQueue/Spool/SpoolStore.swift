@@ -131,11 +131,12 @@ final class SpoolStore: @unchecked Sendable {
         }
     }
 
-    /// Writes a transaction that `body` fills.
+    /// Writes a transaction that `body` fills; nothing while the spool is in doubt.
     func write(
         _ body: (borrowing WriteTransaction, Tables) throws(LMDBError) -> Void
     ) throws(SpoolError) {
         do throws(LMDBError) {
+            if let doubt { throw doubt }
             let tables = try opened()
             let transaction = try tables.environment.beginWriting()
             try body(transaction, tables)

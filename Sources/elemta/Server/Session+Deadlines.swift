@@ -3,9 +3,25 @@ import ElemtaSMTP
 
 /// What a session may cost in memory and in time.
 extension Session {
-    /// Octets of input that may wait while no content is expected: enough for the longest line, or,
-    /// when memory is short, for all but that of AUTH.
-    private var commandInputLimit: Int { server.budget.isShort ? 4096 : 16 * 1024 }
+    /// What a look at the input has left in it.
+    enum Leftover {
+        /// Commands that have their turn after other clients.
+        case commands
+        /// The beginning of a line, or nothing.
+        case line
+    }
+
+    /// Octets of input that may wait while no content is expected. While there are whole commands
+    /// nothing more is read: 20,000 clients that send all they have at once must not fill memory before
+    /// they are answered. Only AUTH has lines that don't fit into 4 KiB; they wait while memory is short.
+    private func commandInputLimit(_ leftover: Leftover, waiting: Int) -> Int {
+        switch leftover {
+        case .commands where waiting > 0: waiting
+        case .commands, .line: waiting > Self.shortLine && !server.budget.isShort ? 16 * 1024 : 4096
+        }
+    }
+    /// No line but that of AUTH goes on for long after so many octets.
+    private static let shortLine = 2048
     /// Unsent replies beyond which a session isn't read from (design section 4), octets.
     var unsentLimit: Int { server.budget.isShort ? 4096 : 16 * 1024 }
     /// A session that holds less is left alone when memory is short, octets.
@@ -26,12 +42,19 @@ extension Session {
     }
 
     /// Accounts for what is held and sets the next deadline, once per callback.
-    func settle(progressed: Bool) {
+    ///
+    /// - Parameter leftover: what the input has, if octets are wanted at all.
+    func settle(progressed: Bool, leftover: Leftover = .line) {
         guard isServing, let connection else { return }
         let isContent = machine.expectation.isContent
         noteTransaction(isContent: isContent)
-        connection.inputLimit = isContent ? Connection.defaultInputLimit : commandInputLimit
-        account(for: connection)
+        let waiting = connection.withInput { $0.count }
+        connection.inputLimit =
+            isContent
+            ? Connection.defaultInputLimit
+            : commandInputLimit(
+                machine.expectation.wantsOctets ? leftover : .commands, waiting: waiting)
+        account(for: connection, input: waiting)
         guard progressed else { return }
         progress = .now
         server.sessions.setDeadline(deadline, for: connectionID)
@@ -52,9 +75,17 @@ extension Session {
         }
     }
 
-    private func account(for connection: Connection) {
-        let input = connection.withInput { $0.count }
-        let held = Int32(clamping: input + connection.unsentCount + messageCount) + envelopeCount
+    /// What libevent has for so many octets of input: segments of powers of two, 8 KiB for the 4 KiB
+    /// that it reads at once.
+    private static func segments(of count: Int) -> Int {
+        guard count > 1024 else { return count }
+        return max(1 << (Int.bitWidth - (count - 1).leadingZeroBitCount), 8192)
+    }
+
+    private func account(for connection: Connection, input: Int) {
+        let unsent = connection.unsentCount
+        let buffers = Self.segments(of: input) + unsent + unsent / 2
+        let held = Int32(clamping: buffers + messageCount) + envelopeCount
         guard held != accountedCount else { return }
         server.budget.account(from: Int(accountedCount), to: Int(held))
         accountedCount = held
