@@ -44,6 +44,9 @@ struct OwnHostsTests {
         // By address, with the port: another program may listen beside us.
         Row(hosts: [host(10, "a", "127.0.0.9"), host(20, "b", "203.0.113.2")], left: []),
         Row(hosts: [host(10, "a", "::1")], left: []),
+        // No address at all is this machine.
+        Row(hosts: [host(10, "a", "0.0.0.0")], left: []),
+        Row(hosts: [host(10, "a", "::")], left: []),
         Row(hosts: [host(10, "a", "127.0.0.9")], port: 2526, left: ["a"]),
         Row(hosts: [host(10, "a", "192.0.2.7")], port: 2525, left: []),
         Row(hosts: [host(10, "a", "192.0.2.8")], port: 2525, left: ["a"]),
@@ -70,17 +73,24 @@ struct OwnHostsTests {
         service.stop(grace: .zero)
     }
 
-    @Test func aHostOfTheConfigurationMayBeThisMachine() throws {
+    @Test(
+        "A host of the configuration may be this machine, the address of a literal may not",
+        arguments: [(true, "relayed 2.0.0"), (false, "failed 5.4.6")])
+    func addresses(isRoute: Bool, summary: String) throws {
         let server = try ScriptedServer(ScriptedServer.polite())
         var settings = try settings()
         settings.listeningAddresses = [SocketAddress(host: .v4(0), port: server.address.port)]
+        if isRoute {
+            let target = DeliveryRoute.Target("smtp://127.0.0.1:\(server.address.port)")
+            settings.routes = [DeliveryRoute(.all, try #require(target))]
+        }
         let store = MemoryStore()
         let service = DeliveryService(settings) { _ in }
         try service.start(store: store, resolver: nil) { _, _ in }
         service.deliver([
             try store.add(1, destination: "smtp:[127.0.0.1]:\(server.address.port)")
         ])
-        #expect(try store.take(1).map(\.summary) == ["relayed 2.0.0"])
+        #expect(try store.take(1).map(\.summary) == [summary])
         service.stop(grace: .zero)
     }
 }

@@ -26,17 +26,18 @@ import Testing
 
     private static func prober(
         _ server: ScriptedServer, limits: RecipientProber.Limits = .init(),
-        lmtp: Bool = false, isOurs: @escaping @Sendable (SocketAddress) -> Bool = { _ in false },
+        lmtp: Bool = false, listeningAddresses: [SocketAddress] = [],
         report: @escaping @Sendable (RecipientProber.Trouble) -> Void = { _ in }
     ) throws -> RecipientProber {
         var settings = DeliverySettings(hostname: try #require(Domain("mail.example.org")))
         settings.dnsServers = ["127.0.0.1:1"]
+        settings.listeningAddresses = listeningAddresses
         let next = RemoteServer(.address(IPAddress(v4: 0x7F00_0001)), port: server.address.port)
         settings.routes = [
             DeliveryRoute(.exact(try #require(Domain("gone.example"))), .hop(.discard)),
             DeliveryRoute(.all, .hop(lmtp ? .lmtp(next) : .smtp(next))),
         ]
-        return try RecipientProber(settings, limits: limits, isOurs: isOurs, report: report)
+        return try RecipientProber(settings, limits: limits, report: report)
     }
 
     private static func ask(_ prober: RecipientProber, _ address: String) throws -> ProbeAnswer {
@@ -152,7 +153,7 @@ import Testing
         defer { withExtendedLifetime(server) {} }
         let own = server.address
         let troubles = Inbox<String>()
-        let prober = try Self.prober(server, isOurs: { $0 == own }) {
+        let prober = try Self.prober(server, listeningAddresses: [own]) {
             troubles.post("\($0.destination) \($0.reason)")
         }
         defer { prober.stop() }

@@ -32,16 +32,16 @@ struct ResolverTests {
         let expected: [(String, String)] = [
             (
                 "two.example.com",
-                "10 a.example.com 192.0.2.1 2001:db8::1; 20 b.example.com 192.0.2.2; 300 s"
+                "10 a.example.com 2001:db8::1 192.0.2.1; 20 b.example.com 192.0.2.2; 300 s"
             ),
             (
                 "alias.example.com",
-                "10 a.example.com 192.0.2.1 2001:db8::1; 20 b.example.com 192.0.2.2; 300 s"
+                "10 a.example.com 2001:db8::1 192.0.2.1; 20 b.example.com 192.0.2.2; 300 s"
             ),
             ("plain.example.com", "0 plain.example.com 192.0.2.3; 300 s"),
             ("null.example.com", "nullMX"), ("none.example.com", "noSuchDomain"),
             ("nowhere.example.com", "noAddress"), ("text.example.com", "noAddress"),
-            ("bücher.example.com", "5 a.example.com 192.0.2.1 2001:db8::1; 300 s"),
+            ("bücher.example.com", "5 a.example.com 2001:db8::1 192.0.2.1; 300 s"),
             // Not NXDOMAIN, which libunbound has for .test by itself.
             ("plain.example.test", "0 plain.example.test 192.0.2.3; 300 s"),
             // The server answers REFUSED for what it doesn't know.

@@ -131,7 +131,8 @@ struct RouterTests {
             .smtp(RemoteServer(.address(IPAddress(v6High: 0x2001_0DB8 << 32, v6Low: 1)))),
             .lmtp(RemoteServer(.address(IPAddress(v4: 0x7F00_0001)), port: 24)),
         ]
-        + [Domain("bücher.example"), Domain("mail.example.com")].compactMap { $0 }.flatMap {
+        + [Domain("bücher.example"), Domain("mail.example.com"), Domain("127.1")].compactMap { $0 }
+        .flatMap {
             [
                 .smtp(RemoteServer(.host($0), port: 1)),
                 .lmtp(RemoteServer(.host($0), port: 24)),
@@ -148,6 +149,17 @@ struct RouterTests {
                 #expect(DeliveryTerms(name: terms.name) == terms)
             }
         }
+    }
+
+    @Test(
+        "The destination of a domain of numbers never leads to an address",
+        arguments: ["127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "10.0.0.5"])
+    func addressesWithoutBrackets(text: String) throws {
+        let name = try destination("a@\(text)", router([]))
+        #expect(name == "mx:\(text)")
+        let domain = try #require(Domain(text))
+        #expect(
+            DeliveryTerms(name: name)?.hop == .smtp(RemoteServer(.mailExchangers(of: domain))))
     }
 
     @Test(

@@ -38,7 +38,7 @@ final class ProberLoop {
     private let settings: DeliverySettings
     private let contexts: TLSContexts
     private let limits: RecipientProber.Limits
-    private let isOurs: (SocketAddress) -> Bool
+    private let ownHosts: OwnHosts
     private let report: (RecipientProber.Trouble) -> Void
     private let find: (_ probe: Int, RemoteServer.Host) -> Void
     private let router: Router
@@ -52,7 +52,7 @@ final class ProberLoop {
 
     init(
         _ loop: EventLoop, _ settings: DeliverySettings, _ contexts: TLSContexts,
-        _ limits: RecipientProber.Limits, isOurs: @escaping (SocketAddress) -> Bool,
+        _ limits: RecipientProber.Limits,
         report: @escaping (RecipientProber.Trouble) -> Void,
         find: @escaping (_ probe: Int, RemoteServer.Host) -> Void
     ) {
@@ -60,7 +60,7 @@ final class ProberLoop {
         self.settings = settings
         self.contexts = contexts
         self.limits = limits
-        self.isOurs = isOurs
+        ownHosts = OwnHosts(settings)
         self.report = report
         self.find = find
         router = Router(settings)
@@ -134,7 +134,7 @@ final class ProberLoop {
         // One that hangs leaves time for another.
         let limit = min(probe.deadline - loop.now, limits.time / 2)
         while limit > .zero, let target = probe.targets.popFirst() {
-            guard !isOurs(target.address) else {
+            guard !ownHosts.isListening(target.address) else {
                 probe.trouble = "The route leads back to this server"
                 continue
             }

@@ -1,4 +1,4 @@
-public import ElemtaReactor
+import ElemtaReactor
 public import ElemtaSMTP
 
 /// What a recipient's next hop says of it.
@@ -55,18 +55,16 @@ public final class RecipientProber: Sendable {
     /// Starts the threads. Throws what keeps them from starting.
     ///
     /// - Parameters:
-    ///   - isOurs: whether an address is one that this very server listens on.
-    ///   - report: hears of trouble, once for each time that a destination is left alone. Both are
-    ///     called on the prober's thread.
+    ///   - report: hears of trouble, once for each time that a destination is left alone. Called on
+    ///     the prober's thread.
     public convenience init(
         _ settings: DeliverySettings, limits: Limits = Limits(),
-        isOurs: @escaping @Sendable (SocketAddress) -> Bool,
         report: @escaping @Sendable (Trouble) -> Void
     ) throws(DeliveryError) {
         let resolver = try Resolver(servers: settings.dnsServers)
         do throws(DeliveryError) {
             try self.init(
-                settings, limits: limits, resolver: resolver, isOurs: isOurs, report: report)
+                settings, limits: limits, resolver: resolver, report: report)
         } catch {
             resolver.stop()
             throw error
@@ -75,7 +73,6 @@ public final class RecipientProber: Sendable {
 
     private init(
         _ settings: DeliverySettings, limits: Limits, resolver: Resolver,
-        isOurs: @escaping @Sendable (SocketAddress) -> Bool,
         report: @escaping @Sendable (Trouble) -> Void
     ) throws(DeliveryError) {
         self.resolver = resolver
@@ -83,7 +80,7 @@ public final class RecipientProber: Sendable {
         let answers = AnswerPath<Message>()
         thread = try LoopThread<Message>("elemta-probe") { loop in
             let side = ProberLoop(
-                loop, settings, contexts, limits, isOurs: isOurs, report: report
+                loop, settings, contexts, limits, report: report
             ) { probe, host in
                 resolver.find(host) { answers.post(.resolved(probe: probe, $0)) }
             }

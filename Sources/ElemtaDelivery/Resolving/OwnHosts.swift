@@ -30,10 +30,14 @@ struct OwnHosts: Sendable {
         return host.addresses.contains { isListening(SocketAddress($0, port: port)) }
     }
 
-    private func isListening(_ address: SocketAddress) -> Bool {
+    /// Whether a connection to `address` would be one to ourselves.
+    func isListening(_ address: SocketAddress) -> Bool {
         listening.contains { own in
             guard own.port == address.port else { return false }
             switch (own.host, address.host) {
+            // To the kernel no address at all is the machine itself, and DNS can hold it.
+            case (.v4(let number), .v4(0)): return number == 0 || number >> 24 == 127
+            case (.v6(high: 0, low: let low), .v6(high: 0, low: 0)): return low <= 1
             case (.v4(0), .v4), (.v6(high: 0, low: 0), .v6): return address.isOfThisMachine
             case (_, _): return own == address
             }

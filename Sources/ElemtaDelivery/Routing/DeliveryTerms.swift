@@ -57,7 +57,7 @@ extension DeliveryTerms {
         let hop: NextHop? =
             switch words.popFirst() {
             case "smtp": RemoteServer(authority: rest).map { .smtp($0) }
-            case "mx": RemoteServer(relayHost: rest).map { .smtp($0) }
+            case "mx": RemoteServer(exchangersOf: rest).map { .smtp($0) }
             case "lmtp" where words == ["unix"]: RemoteServer(socket: rest).map { .lmtp($0) }
             case "lmtp": RemoteServer(authority: rest).map { .lmtp($0) }
             case "maildir" where words.isEmpty: MaildirTemplate(rest).map { .maildir($0) }

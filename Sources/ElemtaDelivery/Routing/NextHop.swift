@@ -48,6 +48,15 @@ public struct RemoteServer: Hashable, Sendable {
         self.init(host, port: port ?? defaultPort)
     }
 
+    /// Reads a domain, and a port behind a colon where it isn't that of SMTP. Never an address: mail for
+    /// `a@127.0.0.1` is for a domain of that name, though there is none (RFC 5321 4.1.3 wants brackets).
+    init?(exchangersOf text: String) {
+        guard let (name, port) = Self.split(text), let domain = Domain(String(name)),
+            domain.addressLiteral == nil
+        else { return nil }
+        self.init(.mailExchangers(of: domain), port: port ?? Self.smtpPort)
+    }
+
     /// Reads what follows `smtp://` in a route: as `init(relayHost:)`, but a name is a host.
     public init?(authority text: String) {
         guard let (name, port) = Self.split(text), let host = Self.host(name, usesMX: false)

@@ -31,6 +31,13 @@ extension Router {
     }
 }
 
+extension DeliverySettings {
+    /// Whether a route or the relay host is this server, and not only the address of a literal.
+    func names(_ server: RemoteServer) -> Bool {
+        relayHost == server || routes.contains { $0.target == .hop(.smtp(server)) }
+    }
+}
+
 extension DeliveryService {
     /// Which rule says where a message with this demand goes: pure, any thread, started or not.
     public func decision(

@@ -117,6 +117,9 @@ final class DeliveryWorker {
             login: terms.logsIn ? settings.relayLogin : nil,
             rate: terms.limitedDomain.flatMap { settings.rate(for: $0) },
             maximumWindow: settings.maximumConnectionsPerDestination)
+        if case .address(let address) = server.host, !settings.names(server) {
+            queue.isOurselves = ownHosts.isListening(SocketAddress(address, port: server.port))
+        }
         queues[destination] = queue
         return queue
     }
@@ -128,6 +131,9 @@ final class DeliveryWorker {
         }
         guard !queue.items.isEmpty, !isStopping else { return forgetIfUnused(queue) }
         if isHeldBack(queue) { return }
+        if queue.isOurselves {
+            return giveUp(queue, FailureReason(.loop, of: queue.server), over: nil)
+        }
         switch queue.hosts {
         case .known(let hosts, let until) where now < until: open(queue, hosts)
         case .asked: return

@@ -60,6 +60,8 @@ final class DestinationQueue {
     let login: ClientLogin?
     var items: Deque<Item> = []
     var hosts = Hosts.unknown
+    /// The server is the address of a literal, and we ourselves listen there.
+    var isOurselves = false
     /// Connections of any state.
     var connections: [ObjectIdentifier: ClientConnection] = [:]
     /// Those that are on their way to their first message.

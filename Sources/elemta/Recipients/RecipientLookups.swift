@@ -49,19 +49,16 @@ final class RecipientLookups {
     /// - Parameters:
     ///   - delivery: how next hops are reached; nil in dev mode, where nobody outside is asked and
     ///     everybody exists whom a next hop would have to know.
-    ///   - own: where this server listens.
     /// - Throws: `ThreadError`, `DeliveryError`.
     func start(
-        delivery: DeliverySettings?, own: OwnAddresses,
+        delivery: DeliverySettings?,
         answered: @escaping @Sendable (ConnectionID, RecipientAnswer) -> Void
     ) throws {
         let pool = try BlockingPool("elemta-rcpt")
         var prober: RecipientProber?
         if let delivery, rules.haveCallouts {
             do {
-                prober = try RecipientProber(delivery) {
-                    own.contains($0)
-                } report: { [log] in
+                prober = try RecipientProber(delivery) { [log] in
                     RecipientsLog.write($0, to: log)
                 }
             } catch {

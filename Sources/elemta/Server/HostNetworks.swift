@@ -73,37 +73,22 @@ enum HostNetworks {
 
     /// The private (RFC 1918) and unique local (RFC 4193) subnets of this host's interfaces.
     static func privateInterfaces() -> [Interface] {
-        var found: [Interface] = []
-        forEachInterface { name, address, mask in
-            guard let mask, isPrivate(address), let subnet = subnet(of: address, mask: mask)
-            else { return }
-            found.append(Interface(name: name, subnet: subnet))
-        }
-        return found
-    }
-
-    /// The addresses of this host's interfaces.
-    static func ownAddresses() -> Set<IPAddress> {
-        var found: Set<IPAddress> = []
-        forEachInterface { _, address, _ in found.insert(address) }
-        return found
-    }
-
-    private static func forEachInterface(
-        _ body: (_ name: String, _ address: IPAddress, _ mask: IPAddress?) -> Void
-    ) {
         var list: UnsafeMutablePointer<ifaddrs>?
-        guard unsafe getifaddrs(&list) == 0 else { return }
+        guard unsafe getifaddrs(&list) == 0 else { return [] }
         // Safe because the list that getifaddrs allocated is freed once, after the last use.
         defer { unsafe freeifaddrs(list) }
+        var found: [Interface] = []
         var next = unsafe list
         while let entry = unsafe next {
             unsafe next = entry.pointee.ifa_next
-            guard let address = unsafe kernelAddress(at: entry.pointee.ifa_addr) else { continue }
-            body(
-                unsafe String(cString: entry.pointee.ifa_name), address,
-                unsafe kernelAddress(at: entry.pointee.ifa_netmask))
+            guard let address = unsafe kernelAddress(at: entry.pointee.ifa_addr),
+                let mask = unsafe kernelAddress(at: entry.pointee.ifa_netmask), isPrivate(address),
+                let subnet = subnet(of: address, mask: mask)
+            else { continue }
+            found.append(
+                Interface(name: unsafe String(cString: entry.pointee.ifa_name), subnet: subnet))
         }
+        return found
     }
 
     static func isPrivate(_ address: IPAddress) -> Bool {

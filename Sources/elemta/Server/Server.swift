@@ -104,8 +104,7 @@ final class Server {
         try logins?.start { session, result in pipe.post(.verified(session, result)) }
         listeners = try bind()
         try recipients?.start(
-            delivery: configuration.devMode ? nil : try DeliverySettings(configuration),
-            own: OwnAddresses(bound: listeners.map(\.boundAddress))
+            delivery: configuration.devMode ? nil : try DeliverySettings(configuration)
         ) { session, answer in pipe.post(.answered(session, answer)) }
         control = try ControlEndpoint(
             loop: loop, path: "\(configuration.queueDir)/control.sock", queue: messages.queue,
