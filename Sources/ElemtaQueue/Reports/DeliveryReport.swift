@@ -14,6 +14,8 @@ struct ReportedRecipient: Sendable {
     let recipient: QueuedRecipient
     let action: ReportAction
     let status: DeliveryStatus
+    /// Nil where nothing has been tried (RFC 3464 2.3.7).
+    var lastAttempt: UnixTime?
     /// Until when it will be tried, for a delay.
     var retriedUntil: UnixTime?
 }
@@ -258,7 +260,7 @@ struct DeliveryReport {
         } else if !words.isEmpty {
             body.field("Diagnostic-Code", "x-elemta; \(words)")
         }
-        body.field("Last-Attempt-Date", now.rfc5322)
+        if let last = entry.lastAttempt { body.field("Last-Attempt-Date", last.rfc5322) }
         if let until = entry.retriedUntil { body.field("Will-Retry-Until", until.rfc5322) }
     }
 

@@ -52,6 +52,12 @@ struct Schedule {
 
     // MARK: - Messages come and go
 
+    /// Makes room for that many messages at once, as the dictionary would leave the smaller ones it
+    /// had on the way.
+    mutating func reserve(_ count: Int) {
+        messages.reserveCapacity(count)
+    }
+
     mutating func add(_ plan: MessagePlan) {
         remove(plan.id)
         let groups: QueuedMessage.Groups

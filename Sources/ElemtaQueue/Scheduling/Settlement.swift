@@ -7,6 +7,8 @@ struct Settlement {
     private(set) var reports: [ReportedRecipient] = []
     /// Of the outcome that is being applied.
     private var summary = Summary()
+    /// When that was tried; nil: it wasn't.
+    private var attempt: UnixTime?
 
     private let policy: RetryPolicy
     private let delayWarning: Int64
@@ -44,6 +46,7 @@ struct Settlement {
         _ finding: TakenOutcome.Finding, to members: [UInt32], at destination: Destination
     ) -> Summary {
         summary = Summary()
+        attempt = finding.isAttempt ? now : nil
         worstRank = -1
         switch finding {
         case .results(.all(let result)):
@@ -157,6 +160,7 @@ struct Settlement {
         reports.append(
             ReportedRecipient(
                 recipient: envelope.recipients[index], action: action, status: status,
+                lastAttempt: attempt,
                 retriedUntil: until))
     }
 

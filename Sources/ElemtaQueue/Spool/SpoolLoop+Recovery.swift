@@ -49,6 +49,8 @@ extension SpoolLoop {
         options.events(.recovered(report))
     }
 
+    private static let mostReserved = 1 << 20
+
     /// - Parameter filed: gets the messages whose content is in a file.
     private func loadSchedule(_ filed: inout Set<MessageID>) throws(SpoolError) {
         var broken: [(id: MessageID, reason: String)] = []
@@ -56,6 +58,9 @@ extension SpoolLoop {
         schedule = Schedule(outstandingLimit: options.outstandingLimit)
         damaged = []
         try store.reading { transaction, tables throws(SpoolError) in
+            // Damaged, the number may be any: what it is too large by must not be memory.
+            let count = (try? transaction.count(of: tables.envelope)) ?? 0
+            schedule.reserve(min(count, Self.mostReserved))
             try SpoolStore.walk(transaction, tables.envelope) { key, record in
                 let id = key.messageID
                 do throws(RecordDamage) {

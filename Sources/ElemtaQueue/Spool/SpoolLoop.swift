@@ -290,6 +290,14 @@ extension TakenOutcome.Finding {
         }
     }
 
+    /// Something was tried.
+    var isAttempt: Bool {
+        switch self {
+        case .results: true
+        case .waited: false
+        }
+    }
+
     /// Somebody has got it.
     var isDeliveredToSome: Bool {
         switch self {
