@@ -11,6 +11,8 @@ import ElemtaSMTP
 struct AddressTableBuilder {
     private(set) var entries: [AddressTable.Key: AddressTable.Entry] = [:]
     private(set) var findings: FileFindings
+    /// Each domain once: a million addresses of one share its octets.
+    private var domains: [Domain: Domain] = [:]
 
     private typealias Octets = ArraySlice<UInt8>
 
@@ -52,9 +54,10 @@ struct AddressTableBuilder {
     private mutating func add(_ text: Octets, line: Int) {
         let parts = Self.split(text, at: UInt8(ascii: ":"), maximum: 1)
         let name = Self.trimmed(parts[0])
-        guard let key = Self.key(name) else {
+        guard var key = Self.key(name) else {
             return refuse(line, name, allowed: Self.allowedNames)
         }
+        if let domain = key.domain { key = .init(localPart: key.localPart, domain: shared(domain)) }
         if let first = entries[key] {
             return findings.refuse(
                 line: line, "found \(Self.shown(name)) twice; it is in line \(first.line) already")
@@ -65,6 +68,12 @@ struct AddressTableBuilder {
         }
         guard let targets = targets(parts[1], line) else { return }
         entries[key] = AddressTable.Entry(line: line, targets: targets)
+    }
+
+    private mutating func shared(_ domain: Domain) -> Domain {
+        if let known = domains[domain] { return known }
+        domains[domain] = domain
+        return domain
     }
 
     /// Nil when something is wrong with them, which is then among the findings.
