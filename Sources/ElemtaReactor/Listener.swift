@@ -1,7 +1,7 @@
 import CLibevent
 import Glibc
 
-/// A listening socket: accepts connections and hands them over.
+/// Accepts connections from a listening socket and hands them over.
 ///
 /// Accepts at most 64 connections a turn, so that a flood of them doesn't starve those that are
 /// there. When descriptors run out it gives up a spare one to accept, refuse and close each newcomer
@@ -9,16 +9,14 @@ import Glibc
 /// for 100 ms.
 public final class Listener {
     /// The address with the port that the kernel chose.
-    public let boundAddress: SocketAddress
+    public var boundAddress: SocketAddress { socket.boundAddress }
 
     private let loop: EventLoop
-    private let descriptor: OwnedDescriptor
+    private let socket: ListeningSocket
     private let accepted: (consuming AcceptedSocket) -> Void
     private let refusal: [UInt8]
     private var spare: OwnedDescriptor?
     private var state = State.paused
-    /// The file of a unix-domain socket, removed when the listener goes.
-    private let file: FileIdentity?
 
     private enum State {
         case accepting(DescriptorWatch)
@@ -28,40 +26,15 @@ public final class Listener {
     }
 
     private static let acceptsPerTurn = 64
-    /// What the kernel keeps of replies that a client doesn't read, octets (it doubles this). By
-    /// itself it would go to 4 MiB a connection, which somebody with many could ask of us.
-    private static let sendBuffer: Int32 = 64 * 1024
     private static let waitForDescriptors = Duration.milliseconds(100)
 
-    /// Binds and listens; connections are accepted from the loop's next turn on.
-    ///
-    /// IPv6 sockets take no IPv4 connections (`IPV6_V6ONLY`). A unix-domain socket has mode 0600
-    /// from its first instant; a stale one at its path is removed. `refusal` is what a client is sent
-    /// that can't be served for want of descriptors. Throws `bind` with `EADDRINUSE`, `EACCES`,
-    /// `EADDRNOTAVAIL`; `socket` with `EAFNOSUPPORT` where the family is missing.
+    /// Connections are accepted from the loop's next turn on. `refusal` is what a client is sent that
+    /// can't be served for want of descriptors.
     public init(
-        loop: EventLoop, address: SocketAddress, backlog: Int32 = 1024, refusal: [UInt8] = [],
+        loop: EventLoop, socket: ListeningSocket, refusal: [UInt8] = [],
         accepted: @escaping (consuming AcceptedSocket) -> Void
-    ) throws(ReactorError) {
-        let descriptor = try Socket.make(address.family)
-        if let path = address.unixPath {
-            try Self.bind(descriptor.number, toPath: path)
-            file = FileIdentity(at: path)
-        } else {
-            Socket.set(SOL_SOCKET, SO_REUSEADDR, on: descriptor.number)
-            // Accepted sockets inherit it.
-            Socket.set(SOL_SOCKET, SO_SNDBUF, to: Self.sendBuffer, on: descriptor.number)
-            if address.family == AF_INET6 {
-                Socket.set(Int32(IPPROTO_IPV6), IPV6_V6ONLY, on: descriptor.number)
-            }
-            try Socket.bind(descriptor.number, to: address)
-            file = nil
-        }
-        guard Glibc.listen(descriptor.number, backlog) == 0 else { throw .current("listen") }
-        boundAddress =
-            address.unixPath == nil
-            ? Socket.localAddress(descriptor.number) ?? address : address
-        self.descriptor = descriptor
+    ) {
+        self.socket = socket
         self.loop = loop
         self.refusal = refusal
         self.accepted = accepted
@@ -69,38 +42,14 @@ public final class Listener {
         resume()
     }
 
-    deinit {
-        if let path = boundAddress.unixPath, let file, file == FileIdentity(at: path) {
-            unsafe unlink(path)
-        }
-    }
-
-    /// Listens on every address of a list, as ``SocketAddress/all(_:)`` gives it.
-    ///
-    /// With port 0 the second family gets the port that the first was given. On a machine without
-    /// IPv6 its wildcard address is left out. Throws what ``init(loop:address:backlog:refusal:accepted:)``
-    /// throws; then none of them listens.
-    public static func listen(
-        loop: EventLoop, on addresses: [SocketAddress], backlog: Int32 = 1024,
-        refusal: [UInt8] = [], accepted: @escaping (consuming AcceptedSocket) -> Void
-    ) throws(ReactorError) -> [Listener] {
-        var listeners: [Listener] = []
-        for address in addresses {
-            // The pair that ":port" stands for works on a machine without IPv6, too.
-            let isOptional =
-                address.host == .v6(high: 0, low: 0)
-                && addresses.contains(SocketAddress(host: .v4(0), port: address.port))
-            let chosen = address.port == 0 ? listeners.first?.boundAddress.port ?? 0 : address.port
-            do {
-                listeners.append(
-                    try Listener(
-                        loop: loop, address: address.withPort(chosen), backlog: backlog,
-                        refusal: refusal, accepted: accepted))
-            } catch  where isOptional && [EAFNOSUPPORT, EADDRNOTAVAIL].contains(error.code) {
-                continue
-            }
-        }
-        return listeners
+    /// Binds, listens and accepts. Throws what ``ListeningSocket/init(_:backlog:)`` throws.
+    public convenience init(
+        loop: EventLoop, address: SocketAddress,
+        backlog: Int32 = ListeningSocket.defaultBacklog, refusal: [UInt8] = [],
+        accepted: @escaping (consuming AcceptedSocket) -> Void
+    ) throws(ReactorError) {
+        let socket = try ListeningSocket(address, backlog: backlog)
+        self.init(loop: loop, socket: socket, refusal: refusal, accepted: accepted)
     }
 
     /// Accepts nobody until ``resume()``; newcomers wait in the kernel's backlog.
@@ -112,16 +61,7 @@ public final class Listener {
     public func resume() {
         state = .accepting(
             // Unowned, since the watch is gone when the listener is.
-            loop.watch(readable: descriptor.number) { [unowned self] in acceptBatch() })
-    }
-
-    private static func bind(_ descriptor: Int32, toPath path: String) throws(ReactorError) {
-        let bindable = try UnixSocketPath(path, for: "bind")
-        try bindable.removeStale()
-        // Linux makes the file with the mode that the socket has by now: nobody else can connect
-        // between bind and a chmod.
-        fchmod(descriptor, S_IRUSR | S_IWUSR)
-        try bindable.bind(descriptor)
+            loop.watch(readable: socket.descriptor.number) { [unowned self] in acceptBatch() })
     }
 
     private func acceptBatch() {
@@ -170,7 +110,7 @@ public final class Listener {
     private func acceptRaw(_ body: (consuming AcceptedSocket) -> Void) -> Attempt {
         let flags = Int32(SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
         let (number, address) = unsafe SocketAddress.filled {
-            unsafe accept4(descriptor.number, $0, $1, flags)
+            unsafe accept4(socket.descriptor.number, $0, $1, flags)
         }
         guard number >= 0 else {
             return switch errno {

@@ -21,6 +21,16 @@ enum Socket {
             descriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
     }
 
+    /// The value of an integer option; nil when there is no such option here.
+    static func option(
+        _ option: Int32, at level: Int32 = SOL_SOCKET, of descriptor: Int32
+    ) -> Int32? {
+        var value: Int32 = 0
+        var length = socklen_t(MemoryLayout<Int32>.size)
+        // Safe because `value` has the size that is told.
+        return unsafe getsockopt(descriptor, level, option, &value, &length) == 0 ? value : nil
+    }
+
     /// A reply is one write that nothing follows: waiting for an acknowledgement of the write
     /// before (Nagle) would only delay it. Does nothing to a unix-domain socket.
     static func setNoDelay(_ descriptor: Int32) {

@@ -89,8 +89,7 @@ class Check(Case):
 
     def test_what_is_not_built_yet_is_refused_by_name(self):
         for text, key in (
-            ("user: elemta\n", "user"),
-            ("logging: {format: json}\n", "logging.format: json"),
+            ("http: {listen_addr: \"127.0.0.1:8080\"}\n", "http.listen_addr"),
         ):
             with self.subTest(key):
                 self.assertIn(key, self.check(text))

@@ -7,9 +7,11 @@ import Testing
     func allAddresses() throws {
         let test = try TestLoop()
         var hosts: [SocketAddress.Host] = []
-        let listeners = try Listener.listen(loop: test.loop, on: SocketAddress.all(":0")) {
-            hosts.append($0.remoteAddress.host ?? .v4(0))
-            test.loop.stop()
+        let listeners = try ListeningSocket.bind(SocketAddress.all(":0")).map { socket in
+            Listener(loop: test.loop, socket: socket) {
+                hosts.append($0.remoteAddress.host ?? .v4(0))
+                test.loop.stop()
+            }
         }
         let ports = Set(listeners.map(\.boundAddress.port))
         #expect(ports.count == 1 && ports != [0])

@@ -5,13 +5,13 @@ import Testing
 @testable import elemta
 
 @Suite("LogLine") struct LogLineTests {
-    private func line(_ metadata: Logger.Metadata) -> String {
+    private func line(_ metadata: Logger.Metadata, as form: LogLine.Form = .text) -> String {
         var text: [UInt8] = []
         LogLine.append(
             .init(
                 time: timespec(tv_sec: 1_767_225_599, tv_nsec: 42_999_999), level: .info,
                 event: "message_accepted", metadata: metadata),
-            to: &text)
+            as: form, to: &text)
         return String(decoding: text, as: UTF8.self)
     }
 
@@ -21,6 +21,17 @@ import Testing
             line(["to": "b@example.com", "from": "a@example.com"])
                 == "2025-12-31T23:59:59.042Z info message_accepted from=a@example.com to=b@example.com\n"
         )
+    }
+
+    @Test("as JSON an object a line, with numbers where a field is always one")
+    func json() {
+        #expect(
+            line(["to": "b@example.com", "octets": "42", "id": "77"], as: .json)
+                == #"{"time":"2025-12-31T23:59:59.042Z","level":"info","event":"message_accepted","#
+                + #""id":"77","octets":42,"to":"b@example.com"}"# + "\n")
+        #expect(
+            line(["helo": "a\"b\r\n\u{1B}\u{2028}"], as: .json)
+                .hasSuffix(#""helo":"a\"b\u000d\u000a\u001b\u2028"}"# + "\n"))
     }
 
     @Test(

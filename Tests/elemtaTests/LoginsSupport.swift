@@ -61,7 +61,7 @@ final class RecordedLog: Sendable {
                 .init(
                     time: timespec(), level: event.level, event: event.message,
                     metadata: event.metadata),
-                to: &text)
+                as: .text, to: &text)
             let line = String(decoding: text, as: UTF8.self).split(separator: " ", maxSplits: 1)
             lines.post(String(line[1].dropLast()))
         }

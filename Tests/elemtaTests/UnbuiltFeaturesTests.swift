@@ -29,8 +29,6 @@ import Testing
     @Test(
         "a feature that somebody switches on and that isn't built is named by its key",
         arguments: [
-            ("user: elemta", "user"),
-            ("logging: {format: json}", "logging.format: json"),
             ("http: {listen_addr: \"127.0.0.1:8080\"}", "http.listen_addr"),
         ])
     func features(yaml: String, key: String) throws {

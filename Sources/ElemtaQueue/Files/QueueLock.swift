@@ -58,6 +58,11 @@ public struct QueueLock: ~Copyable, Sendable {
         flock(file.descriptor, LOCK_UN)
     }
 
+    /// Throws `.held` when a process has the directory locked; changes nothing.
+    public static func checkIsFree(_ path: String) throws(SpoolError) {
+        _ = try QueueLock(lookingAt: path)
+    }
+
     private static func holder(_ file: borrowing OpenFile) -> Int32? {
         guard let octets = try? file.read(32, at: 0) else { return nil }
         return Int32(String(decoding: octets.prefix { $0 != 10 }, as: UTF8.self))

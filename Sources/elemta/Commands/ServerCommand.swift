@@ -1,6 +1,7 @@
 import ArgumentParser
 import ElemtaConfiguration
 import ElemtaQueue
+import Glibc
 import Logging
 
 struct ServerCommand: ParsableCommand {
@@ -32,12 +33,18 @@ struct ServerCommand: ParsableCommand {
         }
         if dev { overrides.append(.init(key: "dev_mode", value: "true", option: "--dev")) }
         let loaded = try options.load(overrides: overrides)
+        let configuration = loaded.configuration
+        let account: Account?
         let writer: LogWriter
         do {
-            writer = try LogWriter(file: loaded.configuration.logging.file ?? "")
+            account = try Account(configuration.user)
+            try account?.prepare(configuration)
+            let logging = configuration.logging
+            writer = try LogWriter(
+                file: logging.file ?? "", form: logging.format == .json ? .json : .text)
         } catch {
             complain("\(error)")
-            throw ExitStatus.systemError.code
+            throw Self.status(for: error).code
         }
         defer { writer.stop() }
         let log = Logger(label: "elemta") { _ in
@@ -47,7 +54,10 @@ struct ServerCommand: ParsableCommand {
             "starting",
             metadata: ["version": "\(Elemta.version)", "configuration": "\(loaded.source)"])
         do {
-            let server = try Server(loaded.configuration, log: log, logWriter: writer)
+            // Nothing here keeps the sockets: they are to refuse once the server drops them.
+            let server = try Server(
+                configuration, listeners: try Self.bind(configuration, as: account, log), log: log,
+                logWriter: writer)
             try server.run()
         } catch {
             log.critical("cannot_start", metadata: ["error": "\(error)"])
@@ -56,12 +66,42 @@ struct ServerCommand: ParsableCommand {
         }
     }
 
+    /// What takes root, and then no more root.
+    private static func bind(
+        _ configuration: Configuration, as account: Account?, _ log: Logger
+    ) throws -> [BoundListener] {
+        let bound = try bind(configuration)
+        if let account {
+            try account.become()
+            log.notice("user_changed", metadata: ["user": "\(account.name)"])
+        } else if geteuid() == 0 {
+            log.warning(
+                "running_as_root",
+                metadata: ["advice": "set user: the server becomes it once its ports are bound"])
+        }
+        return bound
+    }
+
+    /// A server that is there already is a better answer than the port that it has.
+    private static func bind(_ configuration: Configuration) throws -> [BoundListener] {
+        let inherited = try ServiceManager.inheritedSockets()
+        do throws(BindError) {
+            return try BoundListener.bind(configuration, inherited: inherited)
+        } catch {
+            if error.isTaken, !configuration.devMode {
+                try QueueLock.checkIsFree(configuration.queueDir)
+            }
+            throw error
+        }
+    }
+
     /// What keeps a server from starting, as sysexits(3) has it.
     private static func status(for error: any Error) -> ExitStatus {
         switch error {
         case SpoolError.held: .temporaryFailure
         case is SpoolError: .unavailable
-        case is CertificatesError, is LoginsError, is RecipientsError, is RelayLoginError:
+        case is CertificatesError, is LoginsError, is RecipientsError, is RelayLoginError,
+            Account.Failure.unknown, Account.Failure.notRoot:
             .configuration
         default: .systemError
         }

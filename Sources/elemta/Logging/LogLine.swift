@@ -2,11 +2,49 @@ import ElemtaSMTP
 import Glibc
 import Logging
 
-/// One log line: `2026-01-31T12:00:00.123Z info message_accepted id=... key=value`.
+/// One log line, as text (`2026-01-31T12:00:00.123Z info message_accepted id=... key=value`) or as a
+/// JSON object (`{"time":"...","level":"info","event":"message_accepted","id":"..."}`).
 ///
 /// Values are escaped, so that nothing a client sent can end a line or pass for another field.
 enum LogLine {
-    static func append(_ entry: LogWriter.Entry, to text: inout [UInt8]) {
+    enum Form: Sendable {
+        case text
+        case json
+    }
+
+    static func append(_ entry: LogWriter.Entry, as form: Form, to text: inout [UInt8]) {
+        switch form {
+        case .text: appendText(entry, to: &text)
+        case .json: appendJSON(entry, to: &text)
+        }
+    }
+
+    /// Fields that are integers wherever they are used, so that a JSON reader can add them up.
+    private static let numbers: Set<String> = [
+        "code", "count", "duration_ms", "kept_messages", "kept_octets", "max_connections",
+        "messages", "octets", "recipients", "removed_files", "restored", "saved", "sessions",
+        "timeout",
+    ]
+
+    private static func appendJSON(_ entry: LogWriter.Entry, to text: inout [UInt8]) {
+        var object = JSONObject()
+        var time: [UInt8] = []
+        appendTime(entry.time, to: &time)
+        object.add("time", String(decoding: time, as: UTF8.self))
+        object.add("level", entry.level.rawValue)
+        object.add("event", entry.event.description)
+        for (key, value) in (entry.metadata ?? [:]).sorted(by: { $0.key < $1.key }) {
+            let value = value.description
+            if numbers.contains(key), let number = Int(value) {
+                object.add(key, number)
+            } else {
+                object.add(key, value)
+            }
+        }
+        text.append(contentsOf: object.line)
+    }
+
+    private static func appendText(_ entry: LogWriter.Entry, to text: inout [UInt8]) {
         appendTime(entry.time, to: &text)
         text.append(UInt8(ascii: " "))
         text.append(contentsOf: entry.level.rawValue.utf8)

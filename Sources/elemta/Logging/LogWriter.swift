@@ -29,6 +29,7 @@ final class LogWriter: Sendable {
     /// and the process ends all the same.
     private static let farewell = Duration.seconds(2)
 
+    private let form: LogLine.Form
     private let inbox = Inbox<Order>()
     /// Closed when the thread has written its last line.
     private let finished = Inbox<Never>()
@@ -39,7 +40,8 @@ final class LogWriter: Sendable {
     /// Starts writing to standard output and, unless `file` is empty, to that file as well.
     ///
     /// - Throws: `LogFileError` when the file can't be opened, `ThreadError` when no thread starts.
-    init(file path: String) throws {
+    init(file path: String, form: LogLine.Form) throws {
+        self.form = form
         var file = LogFile(path: path)
         try file.open()
         let opened = file
@@ -84,7 +86,7 @@ final class LogWriter: Sendable {
             for order in orders {
                 switch order {
                 case .line(let entry):
-                    LogLine.append(entry, to: &text)
+                    LogLine.append(entry, as: form, to: &text)
                     lines += 1
                 case .reopen:
                     file.write(text)
@@ -100,7 +102,7 @@ final class LogWriter: Sendable {
                 let entry = Entry(
                     time: now, level: .warning, event: "log_lines_dropped",
                     metadata: ["count": "\(lost)"])
-                LogLine.append(entry, to: &text)
+                LogLine.append(entry, as: form, to: &text)
             }
             file.write(text)
         }

@@ -4,11 +4,14 @@ import Logging
 
 /// What an operator wants to know in the first second: the fields of the `ready` line.
 enum ReadyLine {
+    static func addresses(of server: Server) -> String {
+        server.listeners.map { "\($0.boundAddress)" }.joined(separator: ",")
+    }
+
     static func metadata(of server: Server) -> Logger.Metadata {
-        let addresses = server.listeners.map { "\($0.boundAddress)" }.joined(separator: ",")
         let domains = server.configuration.localDomains.map(\.description).joined(separator: ",")
         return [
-            "listeners": "\(addresses)",
+            "listeners": "\(addresses(of: server))",
             "hostname": "\(server.configuration.hostname)",
             "may_relay": "\(server.relays)",
             "local_domains": "\(domains)",

@@ -5,21 +5,16 @@ import Logging
 
 /// How clients come in.
 extension Server {
-    /// Binds every address of the configuration, or none.
-    func bind() throws -> [Listener] {
-        var bound: [Listener] = []
-        for listener in configuration.listeners {
-            let profile = ListenerProfile(listener, of: configuration)
-            do {
-                bound += try Listener.listen(
-                    loop: loop, on: listener.address.socketAddresses,
-                    refusal: profile.refusal(.tooManyConnections)
+    /// Accepts whoever comes to these sockets.
+    func listen(on bound: [BoundListener]) -> [Listener] {
+        bound.flatMap { bound in
+            let profile = ListenerProfile(bound.listener, of: configuration)
+            return bound.sockets.map { socket in
+                Listener(
+                    loop: loop, socket: socket, refusal: profile.refusal(.tooManyConnections)
                 ) { [unowned self] socket in admit(socket, by: profile) }
-            } catch {
-                throw BindError(address: "\(listener.address)", cause: error)
             }
         }
-        return bound
     }
 
     private func admit(_ socket: consuming AcceptedSocket, by profile: ListenerProfile) {
@@ -123,14 +118,6 @@ extension Server {
 extension ListenerProfile {
     /// What a client is sent that isn't served. In TLS nobody could read it.
     fileprivate func refusal(_ reply: Reply) -> [UInt8] { isImplicitTLS ? [] : reply.octets }
-}
-
-/// An address of the configuration can't be listened on.
-struct BindError: Error, CustomStringConvertible {
-    let address: String
-    let cause: ReactorError
-
-    var description: String { "cannot listen on \(address): \(cause)" }
 }
 
 extension Configuration.ListenAddress {

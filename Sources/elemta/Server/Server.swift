@@ -60,10 +60,17 @@ final class Server {
     private var timers: [LoopTimer] = []
     private var signals: [SignalWatch] = []
     private let logWriter: LogWriter
+    private let manager = ServiceManager()
+    /// Until somebody accepts from them.
+    private var bound: [BoundListener]
 
     /// Opens the queue and starts the pools. Throws what keeps the server from starting:
     /// `SpoolError`, `ReactorError`, `ThreadError`.
-    init(_ configuration: Configuration, log: Logger, logWriter: LogWriter) throws {
+    init(
+        _ configuration: Configuration, listeners bound: [BoundListener], log: Logger,
+        logWriter: LogWriter
+    ) throws {
+        self.bound = bound
         self.configuration = configuration
         self.log = log
         self.logWriter = logWriter
@@ -94,15 +101,16 @@ final class Server {
             ? CapturedMessages(configuration, log: log) : QueuedMessages(configuration, log: log)
     }
 
-    /// Binds, serves until a signal ends it, and cleans up. Throws when an address can't be bound
-    /// or a thread can't be started; nobody was answered then.
+    /// Serves until a signal ends it, and cleans up. Throws when a thread can't be started; nobody was
+    /// answered then.
     func run() throws {
         let pipe = try EventPipe<Notice>(loop: loop) { [unowned self] notices in
             for notice in notices { take(notice) }
         }
         self.pipe = pipe
         try logins?.start { session, result in pipe.post(.verified(session, result)) }
-        listeners = try bind()
+        listeners = listen(on: bound)
+        bound = []
         try recipients?.start(
             delivery: configuration.devMode ? nil : try DeliverySettings(configuration)
         ) { session, answer in pipe.post(.answered(session, answer)) }
@@ -127,6 +135,10 @@ final class Server {
         warnOfOpenSecrets()
         phase = .serving
         log.notice("ready", metadata: ReadyLine.metadata(of: self))
+        manager.ready("listening on \(ReadyLine.addresses(of: self))")
+        if let period = manager.signOfLife {
+            timers.append(loop.every(period) { [manager] in manager.alive() })
+        }
         loop.run()
         cleanUp()
     }
@@ -146,8 +158,8 @@ final class Server {
 
     private func watchSignals() {
         signals = [
-            loop.onSignal(SIGTERM) { [unowned self] in shutDown() },
-            loop.onSignal(SIGINT) { [unowned self] in shutDown() },
+            loop.onSignal(SIGTERM) { [unowned self] in stopWanted() },
+            loop.onSignal(SIGINT) { [unowned self] in stopWanted() },
             loop.onSignal(SIGHUP) { [unowned self] in
                 logWriter.reopen()
                 log.notice("log_reopened")
@@ -156,6 +168,11 @@ final class Server {
                 recipients?.reload()
             },
         ]
+    }
+
+    private func stopWanted() {
+        manager.stopping()
+        shutDown()
     }
 
     /// After the loop.

@@ -77,6 +77,9 @@ class Server:
         self.process = None
         self.addresses = []
         self.starts = 0
+        # Put before the command, with the descriptors that it hands on.
+        self.launcher = []
+        self.descriptors = ()
 
     @property
     def file(self):
@@ -92,8 +95,9 @@ class Server:
         self.log_file = self.directory / f"log-{self.starts}"
         with open(self.log_file, "wb") as log:
             self.process = subprocess.Popen(
-                [BINARY, "server", "--config", self.file, *self.arguments],
+                [*self.launcher, BINARY, "server", "--config", self.file, *self.arguments],
                 cwd=self.directory,
+                pass_fds=self.descriptors,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -1,0 +1,68 @@
+import ElemtaConfiguration
+import ElemtaReactor
+import Glibc
+
+/// A listener of the configuration with its sockets: bound here, or by systemd.
+struct BoundListener {
+    let listener: Configuration.Listener
+    let sockets: [ListeningSocket]
+
+    /// Binds every address of the configuration, or none.
+    ///
+    /// - Parameter inherited: sockets that are bound already; each has to belong to a listener.
+    /// - Throws: `BindError`.
+    static func bind(
+        _ configuration: Configuration, inherited: [ListeningSocket] = []
+    ) throws(BindError) -> [BoundListener] {
+        var rest = inherited
+        var bound: [BoundListener] = []
+        for listener in configuration.listeners {
+            let addresses = listener.address.socketAddresses
+            var taken: [ListeningSocket] = []
+            rest.removeAll { socket in
+                guard socket.serves(addresses) else { return false }
+                taken.append(socket)
+                return true
+            }
+            if taken.isEmpty {
+                do throws(ReactorError) {
+                    taken = try ListeningSocket.bind(addresses)
+                } catch {
+                    throw BindError(address: "\(listener.address)", cause: error)
+                }
+            }
+            bound.append(BoundListener(listener: listener, sockets: taken))
+        }
+        if let stray = rest.first {
+            throw BindError(
+                address: "\(stray.boundAddress)",
+                cause: ReactorError(
+                    "adopt a listening socket", code: 0,
+                    reason: "no listener of the configuration has this address"))
+        }
+        return bound
+    }
+}
+
+extension ListeningSocket {
+    fileprivate func serves(_ addresses: [SocketAddress]) -> Bool {
+        addresses.contains(boundAddress)
+    }
+}
+
+/// An address of the configuration can't be listened on.
+struct BindError: Error, CustomStringConvertible {
+    let address: String
+    let cause: ReactorError
+
+    var isTaken: Bool { cause.code == EADDRINUSE }
+
+    /// With what helps, where that is known.
+    var description: String {
+        "cannot listen on \(address): \(cause)\(cause.code == EACCES ? Self.advice : "")"
+    }
+
+    private static let advice =
+        "; a port below 1024 takes root (and the key user), systemd's "
+        + "AmbientCapabilities=CAP_NET_BIND_SERVICE, or: setcap cap_net_bind_service=+ep elemta"
+}
