@@ -29,7 +29,7 @@ import Testing
     @Test(
         "a feature that somebody switches on and that isn't built is named by its key",
         arguments: [
-            ("http: {listen_addr: \"127.0.0.1:8080\"}", "http.listen_addr"),
+            ("http: {listen_addr: \"127.0.0.1:8080\"}", "http.listen_addr")
         ])
     func features(yaml: String, key: String) throws {
         let complaints = try complaints(yaml)
