@@ -145,10 +145,10 @@ public final class DeliveryService: DeliveryDispatch {
                 resolve: { destination, server in
                     find(server.host) { answers.post(.resolved(destination, $0)) }
                 },
-                prepare: { id, job, restriction in
+                prepare: { id, job, inSevenBits in
                     preparation.post(
                         ContentPreparation.Request(
-                            message: job.message, content: job.content, restriction: restriction,
+                            message: job.message, content: job.content, inSevenBits: inSevenBits,
                             answer: { answers.post(.prepared(id, $0)) }))
                 })
             return { worker.receive($0) }

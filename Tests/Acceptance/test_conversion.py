@@ -1,4 +1,4 @@
-"""Content for next hops that don't take it as it is: encoded part by part, read back with Python's email module."""
+"""Content for next hops without 8BITMIME: encoded part by part, read back with Python's email module."""
 
 import email
 import os
@@ -100,17 +100,6 @@ class SevenBits(SharedServerCase):
 
 
 class Others(Case):
-    def test_a_bare_line_feed_is_encoded_where_there_is_no_chunking(self):
-        sink = self.sink(("8BITMIME", "PIPELINING"))
-        server = self.server(routes_to(sink))
-        content = b"Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\none\ntwo\r\n.\n\r\n"
-        with self.client(server) as client:
-            reply = client.message("a@example.org", ["b@example.com"], content, via="BDAT")
-            self.assertReply(reply, "250 2.0.0")
-        arrived = sink.wait_for(1)[0]
-        self.assertEqual(arrived.via, "DATA")
-        self.assertEqual(leaves(arrived.content)[0][1], b"one\ntwo\r\n.\n\r\n")
-
     def test_smtputf8_that_is_not_needed_is_no_obstacle(self):
         sink = self.sink(("PIPELINING",))
         server = self.server(routes_to(sink))

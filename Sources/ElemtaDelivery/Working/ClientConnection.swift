@@ -207,17 +207,17 @@ final class ClientConnection: ConnectionDelegate {
 
     /// Has the content made ready for this server; true: `contentReady` follows.
     private func isAwaitingContent(of job: DeliveryJob) -> Bool {
-        let restriction = job.mayBeConverted ? session.restriction(for: job.transaction) : nil
-        if job.isOpened, restriction == nil { return false }
-        if case .memory(let octets) = job.content, let restriction,
+        let isEncoded = job.mayBeConverted && session.needsSevenBits(job.transaction)
+        if job.isOpened, !isEncoded { return false }
+        if case .memory(let octets) = job.content,
             octets.count <= ContentPreparation.smallCount
         {
-            job.convert(octets, for: restriction)
+            job.convert(octets)
             return false
         }
         phase = .preparing(job)
         worker.setDeadline(nil, of: self)
-        worker.prepare(job, restriction, for: self)
+        worker.prepare(job, inSevenBits: isEncoded, for: self)
         return true
     }
 

@@ -10,8 +10,8 @@ final class ContentPreparation: Sendable {
     struct Request: Sendable {
         let message: OutboundMessage
         let content: OutboundMessage.Content
-        /// Nil: the server takes it as it is.
-        let restriction: ContentRestriction?
+        /// It has to be encoded.
+        let inSevenBits: Bool
         /// Called once, on a thread of the pool.
         let answer: @Sendable (Outcome) -> Void
     }
@@ -65,10 +65,8 @@ final class ContentPreparation: Sendable {
             if case .unopened = content {
                 content = .file(try store.openContent(of: request.message))
             }
-            guard let restriction = request.restriction else {
-                return .ready(content, summary: nil)
-            }
-            let converted = try ConvertedContent(content, for: restriction, folder: store.folder)
+            guard request.inSevenBits else { return .ready(content, summary: nil) }
+            let converted = try ConvertedContent(content, folder: store.folder)
             return converted.map { .ready($0.content, summary: $0.summary) }
                 ?? .ready(content, summary: nil)
         } catch {

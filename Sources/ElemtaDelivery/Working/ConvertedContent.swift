@@ -16,9 +16,9 @@ struct ConvertedContent {
     ///
     /// - Throws: `.storage`, `.full` when the copy can't be written, `.noDescriptors`.
     init?(
-        _ content: OutboundMessage.Content, for restriction: ContentRestriction, folder: String
+        _ content: OutboundMessage.Content, folder: String
     ) throws(SpoolError) {
-        var survey = ConversionSurvey(for: restriction)
+        var survey = ConversionSurvey()
         try Self.forEachBlock(of: content) { block throws(SpoolError) in survey.take(block.span) }
         guard var converter = survey.finish() else { return nil }
         var copy = Copy(folder: folder)

@@ -36,12 +36,8 @@ final class DeliveryJob {
         if case .unopened = content { false } else { true }
     }
 
-    /// Whether there is something in the content that a server may refuse, and encoding it hasn't been
-    /// tried.
-    var mayBeConverted: Bool {
-        let refused: ContentSummary.Traits = [.eightBit, .bareCarriageReturn, .bareLineFeed]
-        return !isConverted && !summary.traits.isDisjoint(with: refused)
-    }
+    /// Whether there is something in the content to be encoded, and that hasn't been tried.
+    var mayBeConverted: Bool { !isConverted && summary.isEightBit }
 
     /// The content was opened or encoded. `summary` nil: it is what it was.
     func take(_ content: OutboundMessage.Content, _ summary: ContentSummary?) {
@@ -50,9 +46,9 @@ final class DeliveryJob {
         isConverted = true
     }
 
-    /// Encodes content for what the server takes, here and now.
-    func convert(_ octets: [UInt8], for restriction: ContentRestriction) {
-        var survey = ConversionSurvey(for: restriction)
+    /// Encodes content in 7 bits, here and now.
+    func convert(_ octets: [UInt8]) {
+        var survey = ConversionSurvey()
         survey.take(octets.span)
         guard var converter = survey.finish() else { return take(content, nil) }
         var converted: [UInt8] = []

@@ -94,10 +94,10 @@ extension DeliveryWorker {
     // MARK: Content
 
     func prepare(
-        _ job: DeliveryJob, _ restriction: ContentRestriction?, for connection: ClientConnection
+        _ job: DeliveryJob, inSevenBits: Bool, for connection: ClientConnection
     ) {
         guard let id = connection.id else { return }
-        requestPreparation(id, job, restriction)
+        requestPreparation(id, job, inSevenBits)
     }
 
     /// The content can't be had, for a reason of ours.

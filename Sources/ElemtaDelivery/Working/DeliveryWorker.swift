@@ -25,8 +25,8 @@ final class DeliveryWorker {
     let events: @Sendable (DeliveryEvent) -> Void
     /// Asks for the hosts of a next hop; the answer comes as a message.
     private let resolve: (Destination, RemoteServer) -> Void
-    /// Has content made ready; the answer comes as a message.
-    let requestPreparation: (ConnectionID, DeliveryJob, ContentRestriction?) -> Void
+    /// Has content made ready, in 7 bits if so asked; the answer comes as a message.
+    let requestPreparation: (ConnectionID, DeliveryJob, _ inSevenBits: Bool) -> Void
 
     var queues: [Destination: DestinationQueue] = [:]
     let table = ConnectionTable<ClientConnection>()
@@ -55,7 +55,7 @@ final class DeliveryWorker {
         loop: EventLoop, settings: DeliverySettings, maximumConnections: Int, tls: TLSContexts,
         store: any MessageStore, events: @escaping @Sendable (DeliveryEvent) -> Void,
         resolve: @escaping (Destination, RemoteServer) -> Void,
-        prepare: @escaping (ConnectionID, DeliveryJob, ContentRestriction?) -> Void
+        prepare: @escaping (ConnectionID, DeliveryJob, _ inSevenBits: Bool) -> Void
     ) {
         self.loop = loop
         self.settings = settings

@@ -122,11 +122,11 @@ public struct ClientSession: ~Copyable {
         }
     }
 
-    /// How the content has to be encoded before `begin(_:)`, so that this server takes the message
-    /// (``ConversionSurvey``). Nil: not at all, or it would be of no use.
-    public func restriction(for transaction: ClientTransaction) -> ContentRestriction? {
-        TransmissionPlan.restriction(
-            for: transaction, speaking: mailProtocol, extensions: extensions, channel: channel)
+    /// Whether the content has to be encoded in 7 bits before `begin(_:)` (``ConversionSurvey``), for this
+    /// server to take the message.
+    public func needsSevenBits(_ transaction: ClientTransaction) -> Bool {
+        TransmissionPlan.needsSevenBits(
+            transaction, speaking: mailProtocol, extensions: extensions, channel: channel)
     }
 
     /// Starts a transaction; only when `isReady`. Ends at once, without a word to the server, when

@@ -73,25 +73,16 @@ struct TransmissionPlan {
             }
     }
 
-    /// How the content has to be encoded for the server to take it; nil: not at all, or that
-    /// wouldn't help.
-    static func restriction(
-        for transaction: ClientTransaction, speaking mailProtocol: ClientProtocol,
+    /// Whether the server would take the message with its content in 7 bits, and doesn't as it is.
+    static func needsSevenBits(
+        _ transaction: ClientTransaction, speaking mailProtocol: ClientProtocol,
         extensions: ServerExtensions, channel: ClientChannel
-    ) -> ContentRestriction? {
+    ) -> Bool {
+        if transaction.content.traits.contains(.eightBitHeader) { return false }
         let plan = TransmissionPlan(
             for: transaction, speaking: mailProtocol, extensions: extensions, channel: channel)
-        let traits = transaction.content.traits
-        let restriction: ContentRestriction
         // What stands in the way of all recipients is what the first has.
-        switch plan.obstacles.first {
-        case .needsEightBitMIME: restriction = .sevenBit
-        case .needsChunking:
-            let isTaken = extensions.eightBitMIME || !traits.contains(.eightBit)
-            restriction = isTaken ? .wholeLines : .sevenBit
-        case .tooLarge, .needsSMTPUTF8, .needsRequireTLS, .some(nil), nil: return nil
-        }
-        return restriction == .sevenBit && traits.contains(.eightBitHeader) ? nil : restriction
+        return plan.obstacles.first == .needsEightBitMIME
     }
 
     /// Whether the whole message is beyond a server without SMTPUTF8: a non-ASCII sender, or a

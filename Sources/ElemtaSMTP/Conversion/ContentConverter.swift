@@ -1,5 +1,5 @@
-/// Second pass over a message that a next hop doesn't take as it is: encodes what the survey has
-/// chosen, and copies the rest.
+/// Second pass over a message for a next hop without 8BITMIME: encodes what the survey has chosen, and
+/// copies the rest.
 ///
 /// Feed it the same octets as the survey. Every part decodes to what it was; signatures over the
 /// message as it was (DKIM, multipart/signed) don't hold afterwards, as RFC 6152 3 has it.
@@ -59,10 +59,7 @@ public struct ContentConverter: Sendable {
             isLeftOut = false
             copy(piece, isWhole)
         case .margin:
-            let isSevenBit = plan.restriction == .sevenBit
-            output += piece.lazy.map {
-                $0.isLineEnd || isSevenBit && $0.isEightBit ? UInt8(ascii: "?") : $0
-            }
+            output += piece.lazy.map { $0.isEightBit ? UInt8(ascii: "?") : $0 }
             if isWhole { output += "\r\n".utf8 }
         }
     }
@@ -99,9 +96,4 @@ public struct ContentConverter: Sendable {
         }
         output += "Content-Transfer-Encoding: \(name)\r\n".utf8
     }
-}
-
-extension UInt8 {
-    /// CR or LF, inside a line.
-    fileprivate var isLineEnd: Bool { self == .carriageReturn || self == .lineFeed }
 }

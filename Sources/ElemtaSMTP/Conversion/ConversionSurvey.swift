@@ -1,11 +1,3 @@
-/// What a next hop doesn't take, so that content has to be encoded for it.
-public enum ContentRestriction: Hashable, Sendable {
-    /// No 8BITMIME: octets above 127 (RFC 6152 3), and neither CR nor LF but as a line's end.
-    case sevenBit
-    /// No CHUNKING: CR and LF only as a line's end (RFC 3030 2).
-    case wholeLines
-}
-
 /// What is done with the body of each entity of a message.
 struct ConversionPlan: Sendable {
     enum Step: UInt8, Sendable {
@@ -21,16 +13,13 @@ struct ConversionPlan: Sendable {
         case mendBase64
     }
 
-    let restriction: ContentRestriction
     fileprivate(set) var steps: [Step] = []
-
-    init(for restriction: ContentRestriction) { self.restriction = restriction }
 
     subscript(entity: Int) -> Step { entity < steps.count ? steps[entity] : .keep }
 }
 
-/// First pass over a message that a next hop doesn't take as it is: decides how each part of it is
-/// encoded, if it can be.
+/// First pass over a message for a next hop without 8BITMIME: decides how each part of it is encoded,
+/// if it can be.
 ///
 /// A part's new Content-Transfer-Encoding comes before its body, so the whole message has to be seen
 /// first. What is kept of it is one octet per entity.
@@ -52,15 +41,13 @@ public struct ConversionSurvey: Sendable {
 
     private var lines = LineAssembler()
     private var walker = MIMEWalker()
-    private var plan: ConversionPlan
+    private var plan = ConversionPlan()
     /// The entity whose body is being read.
     private var entity: MIMEEntity?
     private var statistics = Statistics()
     private var isPossible = true
 
-    public init(for restriction: ContentRestriction) { plan = ConversionPlan(for: restriction) }
-
-    private var restriction: ContentRestriction { plan.restriction }
+    public init() {}
 
     /// Takes the next octets of the message.
     public mutating func take(_ segment: Span<UInt8>) {
@@ -82,7 +69,7 @@ public struct ConversionSurvey: Sendable {
         let isLast = if case .open = ending { false } else { true }
         switch walker.take(piece, isFirst: lines.isFirst, isLast: isLast) {
         case .header:
-            if piece.contains(where: { isForbidden($0) }) { isPossible = false }
+            if piece.contains(where: \.isEightBit) { isPossible = false }
         case .headerEnd(let entity):
             endBody()
             self.entity = entity
@@ -92,13 +79,6 @@ public struct ConversionSurvey: Sendable {
             if walker.entityCount > Self.maximumEntities { isPossible = false }
         case .margin: break
         }
-    }
-
-    /// An octet of a line that can't be sent, and can't be written otherwise in a header section. CR
-    /// and LF that end a line never get here.
-    private func isForbidden(_ octet: UInt8) -> Bool {
-        octet == .carriageReturn || octet == .lineFeed
-            || (restriction == .sevenBit && octet.isEightBit)
     }
 
     private mutating func count(_ piece: [UInt8], _ ending: LineAssembler.Ending) {
@@ -134,7 +114,7 @@ public struct ConversionSurvey: Sendable {
         let seen = statistics
         let asIs: ConversionPlan.Step =
             switch entity.encoding {
-            case .eightBit, .binary: restriction == .sevenBit ? .relabel : .keep
+            case .eightBit, .binary: .relabel
             case .sevenBit, .quotedPrintable, .base64, .unknown: .keep
             }
         let isMultiple =
@@ -143,13 +123,9 @@ public struct ConversionSurvey: Sendable {
             case .leaf, .closed: false
             }
         if isMultiple { return asIs }
-        let isBinary = seen.hasNUL || entity.encoding == .binary && seen.hasLongLine
-        let isRefused =
-            switch restriction {
-            case .sevenBit: seen.hasEightBit || seen.hasBareEnd || isBinary
-            case .wholeLines: seen.hasBareEnd
-            }
-        guard isRefused else { return asIs }
+        let isBinary =
+            seen.hasNUL || seen.hasBareEnd || entity.encoding == .binary && seen.hasLongLine
+        guard seen.hasEightBit || isBinary else { return asIs }
         guard entity.body == .leaf else { return nil }
         switch entity.encoding {
         case .sevenBit, .eightBit, .binary:
