@@ -111,12 +111,13 @@ class DovecotLMTP(WithCertificates, Mailboxes):
             merged(
                 routed(dovecot.socket_route),
                 {
+                    "queue": {"retry_schedule": [3600]},
                     "delivery": {
                         "routes": [
                             {"domain": "example.com", "deliver": dovecot.socket_route},
                             {"domain": "example.org", "deliver": sink.route},
                         ]
-                    }
+                    },
                 },
             )
         )
@@ -124,9 +125,8 @@ class DovecotLMTP(WithCertificates, Mailboxes):
         bounce = sink.wait_for(1)[0]
         self.assertEqual(self.report(bounce), {"nobody@example.com": ("failed", "5.1.1")})
         self.assertEqual(len(self.arrived(dovecot, "bob@example.com")), 1)
-        until(lambda: "Quota exceeded" in server.log, "the full mailbox in the log")
-        waiting, = server.waiting()
-        self.assertEqual(waiting["state"], "deferred")
+        until(lambda: [m["state"] for m in server.waiting()] == ["deferred"], "one deferred message")
+        self.assertIn("Quota exceeded", server.log)
         self.assertEqual(dovecot.messages("full@example.com"), [])
         self.assertEqual(len(dovecot.messages("bob@example.com")), 1)
 
