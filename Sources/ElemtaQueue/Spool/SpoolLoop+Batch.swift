@@ -118,7 +118,8 @@ extension SpoolLoop {
     private func postponeOutcomes() -> Int {
         var removals: Deque<TakenOutcome> = []
         var others: Deque<TakenOutcome> = []
-        let later = now.seconds + Self.postponement
+        let delay = min(options.retry.schedule.first ?? Self.postponement, Self.postponement)
+        let later = now.seconds + max(1, delay)
         for taken in outcomes {
             if taken.isRemoval {
                 removals.append(taken)

@@ -79,7 +79,8 @@ final class SpoolLoop {
     static let batchOutcomesOnFullDisk = 50
     static let stallTime = Duration.seconds(1)
     static let thriftTime = Duration.seconds(10)
-    /// Seconds after which is tried again what was put off for want of room.
+    /// Seconds after which is tried again what was put off for want of room, unless the schedule
+    /// begins with fewer.
     static let postponement: Int64 = 60
     /// What waits is due by the wall clock, which may be set meanwhile: it is looked at this often.
     static let longestWait: Int64 = 60
