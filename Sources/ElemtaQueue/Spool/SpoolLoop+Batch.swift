@@ -322,6 +322,8 @@ extension SpoolLoop {
     /// batch could not be written.
     private func openedTables() throws(LMDBError) -> SpoolStore.Tables {
         if let doubt = store.doubt { reopen(after: doubt) }
+        // What was refused could not be taken out again: one more sync of this descriptor is too much.
+        if let doubt = store.doubt { throw doubt }
         do throws(LMDBError) {
             return try store.opened()
         } catch {
