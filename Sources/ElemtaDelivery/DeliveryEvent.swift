@@ -19,6 +19,18 @@ public struct DeliveryEvent: Sendable {
         /// Not at all; `cause`: what became of TLS where it was tried, in the last minutes.
         case clear(cause: String?)
         case tls(TLSDescription)
+
+        /// For an operator.
+        var words: String {
+            switch self {
+            case .clear(cause: nil): "in clear"
+            case .clear(let cause?): "in clear: \(cause)"
+            case .tls(let description):
+                "\(description.protocolName) \(description.cipherName), "
+                    + (description.verificationProblem.map { "certificate not verified: \($0)" }
+                        ?? "certificate verified")
+            }
+        }
     }
 
     public let id: MessageID

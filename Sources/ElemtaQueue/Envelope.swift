@@ -159,18 +159,22 @@ public struct DeliveryStatus: Hashable, Sendable {
     public var text: [UInt8]
     /// The host that answered, such as "mx1.example.com [192.0.2.1]"; empty when none did.
     public var nextHop: String
+    /// How the session with that host was protected: protocol, cipher, and how the host was verified,
+    /// or that it was in clear; empty when there was no session.
+    public var security: String
 
     /// Octets of `text` that are kept.
     public static let textLimit = 1024
 
     public init(
         code: UInt16 = 0, enhancedStatus: EnhancedStatus? = nil, text: [UInt8] = [],
-        nextHop: String = ""
+        nextHop: String = "", security: String = ""
     ) {
         self.code = code
         self.enhancedStatus = enhancedStatus
         self.text = text.count > Self.textLimit ? Array(text.prefix(Self.textLimit)) : text
         self.nextHop = nextHop
+        self.security = security
     }
 }
 

@@ -75,6 +75,21 @@ class Policies(TLSCase):
                 self.assertIn(" tls=TLSv1.3 ", line)
                 self.assertRegex(line, f'tls_problem="[^"]*{problem}.* verified=no' if problem else " verified=certificate")
 
+    def test_an_operator_is_told_how_each_attempt_was_protected(self):
+        refusal = Always(b"451 4.2.2 full\r\n")
+        for words, sink, tls in (
+            (r"TLSv1\.3 TLS_\w+, certificate verified", self.hop(faults={"rcpt": refusal}), "required"),
+            (r"TLSv1\.3 TLS_\w+, certificate not verified: .*mismatch",
+             self.hop(self.untrustworthy["mismatch"], faults={"rcpt": refusal}), "opportunistic"),
+            (r"in clear", self.sink(faults={"rcpt": refusal}), "opportunistic"),
+        ):
+            with self.subTest(words):
+                server = self.sender(self.to(sink, tls), queue={"retry_schedule": [3600]})
+                self.submit(server)
+                self.logged(server, "message_deferred")
+                (message,) = server.queue()
+                self.assertRegex(server.run("queue", "why", message["id"]), rf"full\n +{words}")
+
     def test_required_means_a_certificate_that_shows_who_the_server_is(self):
         sink = self.hop()
         server = self.sender(self.to(sink, "required"))

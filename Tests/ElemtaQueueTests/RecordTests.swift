@@ -4,10 +4,10 @@ import Testing
 @testable import ElemtaQueue
 
 @Suite struct RecordTests {
-    private func fullEnvelope(submitter: [UInt8]? = nil) throws -> Envelope {
+    private func fullEnvelope(submitter: [UInt8]? = nil, security: String = "") throws -> Envelope {
         let status = DeliveryStatus(
             code: 451, enhancedStatus: EnhancedStatus(.persistentTransientFailure, 4, 1),
-            text: [0, 255, 13], nextHop: "mx")
+            text: [0, 255, 13], nextHop: "mx", security: security)
         var envelope = Envelope(
             id: MessageID(rawValue: 77), arrival: UnixTime(seconds: -5),
             client: ClientTrace(
@@ -53,7 +53,7 @@ import Testing
         arguments: [ContentPlace.inline, .pieces(9), .file],
         [nil, [], Array("me@example.com".utf8)] as [[UInt8]?])
     func envelopeRoundTrip(place: ContentPlace, submitter: [UInt8]?) throws {
-        let envelope = try fullEnvelope(submitter: submitter)
+        let envelope = try fullEnvelope(submitter: submitter, security: "TLSv1.3")
         let octets = encoded(envelope, place)
         let decoded = try EnvelopeCodec.decode(octets.span, id: envelope.id)
         #expect(decoded.envelope == envelope)
@@ -84,7 +84,7 @@ import Testing
 
     @Test("Cut or changed octets decode to an error or to something else, and never crash")
     func damagedEnvelopes() throws {
-        let octets = encoded(try fullEnvelope(submitter: [64]), .pieces(2))
+        let octets = encoded(try fullEnvelope(submitter: [64], security: "TLSv1.3"), .pieces(2))
         for count in octets.indices {
             let cut = Array(octets[..<count])
             #expect(throws: RecordDamage.self, "\(count)") {

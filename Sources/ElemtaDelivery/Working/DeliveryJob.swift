@@ -75,21 +75,27 @@ final class DeliveryJob {
             content: summary)
     }
 
-    /// Takes the verdicts of the current transaction; `body` hears of each recipient. `accepted` says
-    /// what it means that a recipient was accepted.
+    /// Takes the verdicts of the current transaction, which came over a session with `security`;
+    /// `body` hears of each recipient. `accepted` says what it means that a recipient was accepted.
     func settle(
-        _ verdicts: [RecipientVerdict], _ target: DeliveryTarget,
+        _ verdicts: [RecipientVerdict], _ target: DeliveryTarget, security: String,
         accepted: (DeliveryStatus) -> RecipientResult,
         _ body: (ForwardPath, RecipientResult) -> Void
     ) {
         for (index, verdict) in zip(current, verdicts) {
+            func status(_ status: DeliveryStatus) -> DeliveryStatus {
+                var status = status
+                status.security = security
+                return status
+            }
             let result: RecipientResult =
                 switch verdict {
                 case .accepted(let reply):
-                    accepted(DeliveryStatus(reply, nextHop: target.description))
+                    accepted(status(DeliveryStatus(reply, nextHop: target.description)))
                 case .deferred(let failure):
-                    .deferred(FailureReason(failure, with: target).status)
-                case .failed(let failure): .failed(FailureReason(failure, with: target).status)
+                    .deferred(status(FailureReason(failure, with: target).status))
+                case .failed(let failure):
+                    .failed(status(FailureReason(failure, with: target).status))
                 }
             results.append((UInt32(index), result))
             body(message.envelope.recipients[index].path, result)

@@ -315,7 +315,7 @@ final class DeliveryWorker {
         connection.queue.note(result, at: now)
         let mailProtocol = connection.queue.mailProtocol
         job.settle(
-            result.verdicts, connection.target,
+            result.verdicts, connection.target, security: connection.channel.words,
             accepted: {
                 mailProtocol == .smtp
                     ? .relayed($0, reportsFollow: reportsFollow) : .delivered($0)

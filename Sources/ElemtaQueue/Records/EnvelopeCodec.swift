@@ -262,16 +262,21 @@ extension EnvelopeCodec {
 
     private static func encode(_ status: DeliveryStatus, into writer: inout OctetWriter) {
         writer.put(UInt64(status.code))
+        let flag = status.security.isEmpty ? 0 : securityFollows
         if let enhanced = status.enhancedStatus {
-            writer.put(octet: enhanced.class.rawValue)
+            writer.put(octet: enhanced.class.rawValue | flag)
             writer.put(UInt64(enhanced.subject))
             writer.put(UInt64(enhanced.detail))
         } else {
-            writer.put(octet: 0)
+            writer.put(octet: flag)
         }
         writer.put(status.text)
         writer.put(status.nextHop)
+        if !status.security.isEmpty { writer.put(status.security) }
     }
+
+    /// Beside the class of an enhanced status code.
+    private static let securityFollows: UInt8 = 0x80
 
     private static func decodeStatus(
         _ reader: inout OctetReader
@@ -280,7 +285,8 @@ extension EnvelopeCodec {
             throw .malformed("reply code")
         }
         var enhanced: EnhancedStatus?
-        let tag = try reader.octet("enhanced status")
+        let octet = try reader.octet("enhanced status")
+        let tag = octet & ~securityFollows
         if tag != 0 {
             guard let `class` = EnhancedStatus.Class(rawValue: tag),
                 let subject = UInt16(exactly: try reader.integer("enhanced status")),
@@ -290,7 +296,8 @@ extension EnvelopeCodec {
         }
         return DeliveryStatus(
             code: code, enhancedStatus: enhanced, text: try reader.string("status text"),
-            nextHop: try reader.text("next hop"))
+            nextHop: try reader.text("next hop"),
+            security: octet & securityFollows != 0 ? try reader.text("security") : "")
     }
 
     private static func encode(_ mailbox: Mailbox?, into writer: inout OctetWriter) {

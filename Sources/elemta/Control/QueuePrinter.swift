@@ -152,6 +152,9 @@ struct QueuePrinter {
                 object.add("deferred", Int(attempt.deferred))
                 object.add("failed", Int(attempt.failed))
                 object.add("reason", describe(attempt.status))
+                if !attempt.status.security.isEmpty {
+                    object.add("security", attempt.status.security)
+                }
                 return object
             })
         return object

@@ -32,6 +32,8 @@ struct QueueStory {
         for attempt in envelope.attempts {
             text += "attempt   \(attempt.time.rfc3339) \(printer.printable(attempt.destination)): "
             text += "\(counts(of: attempt))\n          \(printer.describe(attempt.status))\n"
+            let security = attempt.status.security
+            if !security.isEmpty { text += "          \(printer.printable(security))\n" }
         }
         return Array(text.utf8)
     }
