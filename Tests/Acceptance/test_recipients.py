@@ -98,21 +98,54 @@ class AddressFiles(RecipientCase):
         self.assertIn(b"for <sales@example.com>", sink.messages[0].trace)
         self.assertNotIn(b"carol", sink.messages[0].content)
 
-    def test_nobody_gets_a_message_twice(self):
-        server, sink = self.listed()
+    def copies(self, server, sink, *recipients):
+        """Sends a message to these; each copy's address and parameters of RCPT."""
         token = unique()
         with self.client(server, STRANGER) as client:
-            client.message(
-                SENDER, ["alice@example.com", "sales@example.com", "sales@example.com"],
-                b"Subject: x\r\n\r\n" + token + b"\r\n",
-            )
+            self.assertReply(client.command(f"MAIL FROM:<{SENDER}>"), "250")
+            for recipient in recipients:
+                self.assertReply(client.command(f"RCPT TO:{recipient}"), "250")
+            self.assertReply(client.data(b"Subject: x\r\n\r\n" + token + b"\r\n"), "250")
         server.until_nothing_waits()
-        addresses = [
-            address for message in sink.messages if token in message.content for address in message.addresses
-        ]
-        self.assertEqual(
-            sorted(addresses), ["alice@example.com", "carol@example.net", "dave@example.org"]
+        return sorted(
+            (address.decode(), *(word.decode() for word in words))
+            for message in sink.messages
+            if token in message.content
+            for address, words in message.recipients
         )
+
+    def test_nobody_gets_a_message_twice(self):
+        server, sink = self.listed()
+        alice, sales = "<alice@example.com>", "<sales@example.com>"
+        others = ["carol@example.net", "dave@example.org"]
+        for recipients, expected in (
+            ((alice, sales, sales), ["alice@example.com", *others]),
+            ((sales, alice), ["alice@example.com", *others]),
+            ((sales, sales, alice, alice), ["alice@example.com", *others]),
+            ((alice, alice, alice), ["alice@example.com"]),
+        ):
+            with self.subTest(recipients):
+                addresses = [address for address, *_ in self.copies(server, sink, *recipients)]
+                self.assertEqual(addresses, expected)
+
+    def test_nobody_gets_a_message_twice_where_nobody_is_listed(self):
+        sink = self.sink()
+        server = self.server(routes_to(sink))
+        self.assertEqual(
+            self.copies(
+                server, sink, "<alice@example.com> NOTIFY=NEVER", "<bob@example.com>",
+                "<alice@example.com> NOTIFY=DELAY",
+            ),
+            [("alice@example.com", "NOTIFY=NEVER"), ("bob@example.com",)],
+        )
+
+    def test_what_was_asked_for_somebody_holds_before_what_was_for_an_alias(self):
+        server, sink = self.listed()
+        bob, alias = "<bob@example.com> NOTIFY=NEVER", "<alice+list@example.com> NOTIFY=FAILURE"
+        for recipients in ((alias, bob), (bob, alias)):
+            with self.subTest(recipients):
+                self.assertEqual(
+                    self.copies(server, sink, *recipients), [("bob@example.com", "NOTIFY=NEVER")])
 
     def test_what_the_sender_asked_for_goes_along(self):
         server, sink = self.listed()
@@ -325,6 +358,19 @@ class Callouts(RecipientCase):
             [b"EHLO mail.example.com", b"MAIL FROM:<>", b"RCPT TO:<alice@example.com>"],
         )
         self.assertEqual(sink.messages, [])
+
+    def test_a_policy_of_the_next_hop_is_not_taken_for_nobody_there(self):
+        refusals = {b"alice": b"550 5.7.1 not from you\r\n", b"bob": b"554 no\r\n", b"carol": b"550 who?\r\n"}
+
+        def refusal(argument):
+            return next((reply for name, reply in refusals.items() if name in argument), None)
+
+        server = self.asking(self.sink(faults={"rcpt": refusal}))
+        for name in ("alice", "bob"):
+            self.assertTrue(self.answer(server, f"{name}@example.com").startswith(LATER))
+        self.assertEqual(self.answer(server, "carol@example.com"), UNKNOWN)
+        self.assertTrue(self.answer(server, "dave@example.com").startswith("250"))
+        until(lambda: "not from you" in server.log, "a word of it in the log")
 
     def test_a_message_follows_the_question(self):
         sink = self.knowing("alice")

@@ -99,6 +99,14 @@ import Testing
         Case(verb: "RCPT", reaction: .close, answer: "unavailable"),
         Case(verb: "RCPT", reaction: .say("354 go on\r\n"), answer: "unavailable"),
         Case(verb: "RCPT", reaction: .say("553 5.1.3 what?\r\n"), answer: "unknown"),
+        Case(verb: "RCPT", reaction: .say("554 5.1.1 who?\r\n"), answer: "unknown"),
+        Case(verb: "RCPT", reaction: .say("550 who?\r\n"), answer: "unknown"),
+        Case(verb: "RCPT", reaction: .say("551 not here\r\n"), answer: "unknown"),
+        Case(verb: "RCPT", reaction: .say("553 what?\r\n"), answer: "unknown"),
+        Case(verb: "RCPT", reaction: .say("550 5.7.1 not you\r\n"), answer: "refused"),
+        Case(verb: "RCPT", reaction: .say("550 5.2.1 closed\r\n"), answer: "refused"),
+        Case(verb: "RCPT", reaction: .say("530 log in\r\n"), answer: "refused"),
+        Case(verb: "RCPT", reaction: .say("554 no\r\n"), answer: "refused"),
         Case(verb: "RCPT", reaction: .say("251 2.1.5 elsewhere\r\n"), answer: "exists"),
         Case(verb: "QUIT", reaction: .silence, answer: "exists"),
     ]
@@ -110,10 +118,12 @@ import Testing
         defer { withExtendedLifetime(server) {} }
         var limits = RecipientProber.Limits()
         limits.time = .seconds(2)
-        let prober = try Self.prober(server, limits: limits)
+        let troubles = Inbox<String>()
+        let prober = try Self.prober(server, limits: limits) { troubles.post($0.reason) }
         defer { prober.stop() }
         let answer = try Self.ask(prober, "alice@example.com")
         switch expected.answer {
+        case "refused": #expect(.unavailable(try #require(troubles.takeOne())) == answer)
         case "exists": #expect(answer == .exists)
         case "unknown": #expect(answer == .unknown)
         default: #expect(Self.isUnavailable(answer), "\(answer)")
@@ -122,7 +132,7 @@ import Testing
 
     @Test("who asks for the same at the same time shares a probe, and others are bounded")
     func bounds() throws {
-        let server = try ScriptedServer(Self.script { $0.verb == "RCPT" ? .silence : nil })
+        let server = try ScriptedServer(Self.script { $0.verb == "EHLO" ? .silence : nil })
         defer { withExtendedLifetime(server) {} }
         var limits = RecipientProber.Limits()
         limits.probesPerDestination = 2
@@ -145,6 +155,21 @@ import Testing
         // It is left alone for a while.
         #expect(Self.isUnavailable(try Self.ask(prober, "d@example.com")))
         #expect(server.record.dialogues.count == 2)
+    }
+
+    @Test("silence after RCPT is about that recipient, others are asked about")
+    func tarpit() throws {
+        let server = try ScriptedServer(
+            Self.script { $0.line.contains("<slow@") ? .silence : nil })
+        defer { withExtendedLifetime(server) {} }
+        var limits = RecipientProber.Limits()
+        limits.time = .seconds(2)
+        limits.trouble = .seconds(600)
+        let prober = try Self.prober(server, limits: limits)
+        defer { prober.stop() }
+        for _ in 0..<2 { #expect(Self.isUnavailable(try Self.ask(prober, "slow@example.com"))) }
+        #expect(server.record.dialogues.count == 1)
+        #expect(try Self.ask(prober, "alice@example.com") == .exists)
     }
 
     @Test("what leads back to this server isn't asked")

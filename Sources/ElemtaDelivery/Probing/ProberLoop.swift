@@ -16,6 +16,8 @@ final class ProberLoop {
         var targets: ArraySlice<DeliveryTarget> = []
         /// What the last target said that was of no use.
         var trouble = "No host could be tried"
+        /// A host that took MAIL was silent after RCPT: that is about the recipient.
+        var isHeldAtRecipient = false
         var transaction: SingleTransaction?
         let deadline: MonotonicTime
         var timer: LoopTimer?
@@ -183,12 +185,18 @@ final class ProberLoop {
         }
     }
 
-    /// What RCPT is answered is about the recipient; everything else is about the server.
+    /// What RCPT is answered is about the recipient, and so is silence; everything else is about the
+    /// server.
     private func settle(_ number: Int, _ verdict: RecipientVerdict?, with target: DeliveryTarget) {
         guard let probe = probes[number] else { return }
         switch verdict {
         case .accepted:
             finish(number, .exists, for: limits.presence)
+        case .failed(.reply(let reply, .recipient)) where !reply.deniesMailbox:
+            // A policy, or a wish such as for a login: others may be told otherwise.
+            let reason = FailureReason(.reply(reply, .recipient), with: target).text
+            report(RecipientProber.Trouble(destination: probe.destination.name, reason: reason))
+            finish(number, .unavailable(reason), for: limits.trouble)
         case .failed(.reply(_, .recipient)), .failed(.unsendable):
             finish(number, .unknown, for: limits.absence)
         case .deferred(.reply(let reply, .recipient)) where reply.code != 421:
@@ -196,6 +204,7 @@ final class ProberLoop {
             finish(number, .unavailable(reason), for: limits.trouble)
         case .failed(let failure), .deferred(let failure):
             probe.trouble = FailureReason(failure, with: target).text
+            if failure == .timedOut(.recipient) { probe.isHeldAtRecipient = true }
             tryNext(number)
         case nil:
             giveUp(number, probe.trouble)
@@ -208,12 +217,16 @@ final class ProberLoop {
         giveUp(number, "The route doesn't answer")
     }
 
-    /// Its destination is left alone for a while.
+    /// Its destination is left alone for a while, or only the recipient where that is what the
+    /// trouble is about.
     private func giveUp(_ number: Int, _ reason: String) {
         guard let probe = probes[number] else { return }
         let answer = ProbeAnswer.unavailable(reason)
-        troubles.remember(answer, for: probe.destination, until: loop.now + limits.trouble)
         report(RecipientProber.Trouble(destination: probe.destination.name, reason: reason))
+        guard !probe.isHeldAtRecipient else {
+            return finish(number, answer, for: limits.trouble)
+        }
+        troubles.remember(answer, for: probe.destination, until: loop.now + limits.trouble)
         finish(number, answer, for: .zero)
     }
 
@@ -228,6 +241,14 @@ final class ProberLoop {
         }
         probe.timer = nil
         for asker in probe.askers { asker(answer) }
+    }
+}
+
+extension RemoteReply {
+    /// Whether it says that there is no such mailbox: RFC 3463 3.2, else RFC 5321 4.2.3.
+    fileprivate var deniesMailbox: Bool {
+        if let enhanced { return enhanced.class == .permanentFailure && enhanced.subject == 1 }
+        return code == 550 || code == 551 || code == 553
     }
 }
 

@@ -21,7 +21,8 @@ public final class RecipientProber: Sendable {
         public var presence = Duration.seconds(3_600)
         /// How long nobody is asked again about somebody who doesn't.
         public var absence = Duration.seconds(300)
-        /// How long a destination that can't be asked isn't.
+        /// How long a destination that can't be asked isn't, nor a recipient about whom it says
+        /// nothing of use.
         public var trouble = Duration.seconds(10)
         /// Answers that are remembered.
         public var answers = 10_000
@@ -45,7 +46,7 @@ public final class RecipientProber: Sendable {
     private let thread: LoopThread<Message>
     private let resolver: Resolver
 
-    /// A destination can't be asked for a while.
+    /// A destination can't be asked for a while, or says nothing of use about one recipient.
     public struct Trouble: Sendable {
         /// As the queue names it.
         public let destination: String
@@ -55,8 +56,8 @@ public final class RecipientProber: Sendable {
     /// Starts the threads. Throws what keeps them from starting.
     ///
     /// - Parameters:
-    ///   - report: hears of trouble, once for each time that a destination is left alone. Called on
-    ///     the prober's thread.
+    ///   - report: hears of trouble, once for each time that a destination, or one recipient, is left
+    ///     alone. Called on the prober's thread.
     public convenience init(
         _ settings: DeliverySettings, limits: Limits = Limits(),
         report: @escaping @Sendable (Trouble) -> Void

@@ -79,20 +79,27 @@ extension Server {
         return addressed
     }
 
-    /// Whom an alias brings who is among the recipients already, on the same terms, is left out.
+    /// Everybody gets one copy: a recipient that is given again is left out (the first one's
+    /// parameters hold), and so is whom an alias brings who is a recipient anyway (those of the one
+    /// that the client has given hold, wherever it stands).
     private func withAliases(
         _ transaction: MailTransaction
     ) -> (MailTransaction, expanded: [(recipient: AcceptedRecipient, count: Int)]) {
-        guard let rules = recipients?.rules else { return (transaction, []) }
+        let rules = recipients?.rules
+        guard rules != nil || transaction.recipients.count > 1 else { return (transaction, []) }
+        var given: Set<ForwardPath> = []
+        let resolved = transaction.recipients.filter { given.insert($0.path).inserted }.map {
+            (recipient: $0, alias: Self.alias($0, rules))
+        }
+        var seen = Set(
+            resolved.compactMap { recipient, alias in
+                alias == nil ? recipient.path.mailbox.map(AliasExpansion.Identity.init) : nil
+            })
         var addressed = transaction
         addressed.recipients = []
         var expanded: [(recipient: AcceptedRecipient, count: Int)] = []
-        var seen: Set<RecipientTerms> = []
-        for recipient in transaction.recipients {
-            guard let mailbox = recipient.path.mailbox,
-                case .alias(let targets, _) = rules.find(mailbox)
-            else {
-                seen.formUnion(RecipientTerms(recipient).map { [$0] } ?? [])
+        for (recipient, alias) in resolved {
+            guard let (mailbox, targets) = alias else {
                 addressed.recipients.append(recipient)
                 continue
             }
@@ -101,24 +108,22 @@ extension Server {
             }
             let others = AliasExpansion.recipients(of: recipient, known: mailbox, as: targets)
             for other in others {
-                guard let terms = RecipientTerms(other), seen.insert(terms).inserted else {
-                    continue
-                }
+                guard let target = other.path.mailbox,
+                    seen.insert(AliasExpansion.Identity(target)).inserted
+                else { continue }
                 addressed.recipients.append(other)
             }
         }
         return (addressed, expanded)
     }
 
-    /// A mailbox, and when its sender wants a report.
-    private struct RecipientTerms: Hashable {
-        private let identity: AliasExpansion.Identity
-        private let notify: NotifyConditions
-
-        init?(_ recipient: AcceptedRecipient) {
-            guard let mailbox = recipient.path.mailbox else { return nil }
-            identity = AliasExpansion.Identity(mailbox)
-            notify = recipient.notify
-        }
+    /// The recipient as an alias, and whom it stands for; nil: nobody but itself.
+    private static func alias(
+        _ recipient: AcceptedRecipient, _ rules: RecipientRules?
+    ) -> (Mailbox, targets: [Mailbox])? {
+        guard let rules, let mailbox = recipient.path.mailbox,
+            case .alias(let targets, _) = rules.find(mailbox)
+        else { return nil }
+        return (mailbox, targets)
     }
 }
