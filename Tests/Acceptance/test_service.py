@@ -6,10 +6,12 @@ import pathlib
 import pwd
 import re
 import socket
+import subprocess
 import unittest
 
 from harness.case import STRANGER, Case, routes_to
 from harness.client import Client
+from harness.server import BINARY, environment
 from harness.waiting import PATIENCE, until
 
 ACCOUNT = "nobody"
@@ -79,6 +81,31 @@ class User(Case):
         server.process = None
         self.assertIn("thesis.tex", server.log)
         self.assertEqual((work / "thesis.tex").stat().st_uid, 0)
+
+    def test_check_warns_of_files_that_the_user_cannot_read(self):
+        directory = self.directory()
+        users, configuration = directory / "users.json", directory / "elemta.yaml"
+        users.write_text('{"users": []}')
+        configuration.write_text(f"user: {ACCOUNT}\nauth: {{enabled: true, file_path: {users}}}\n")
+        account = pwd.getpwnam(ACCOUNT)
+        for owner, group, mode, is_readable in (
+            (0, 0, 0o600, False),
+            (0, 0, 0o640, False),
+            (0, account.pw_gid, 0o600, False),
+            (0, account.pw_gid, 0o640, True),
+            (account.pw_uid, 0, 0o600, True),
+            (0, 0, 0o644, True),
+        ):
+            with self.subTest(owner=owner, group=group, mode=oct(mode)):
+                os.chown(users, owner, group)
+                users.chmod(mode)
+                checked = subprocess.run(
+                    [BINARY, "check", "--config", configuration], capture_output=True, text=True,
+                    env=environment(), cwd=directory, timeout=60 * PATIENCE, check=False,
+                )
+                self.assertEqual(checked.returncode, 0, checked.stderr)
+                warning = f"warning: {users}: the user {ACCOUNT} can't read it"
+                self.assertEqual(warning in checked.stderr, not is_readable, checked.stderr)
 
     def test_an_unknown_user_is_an_error(self):
         server = self.prepared(user="no-such-user")

@@ -3,8 +3,10 @@
 import json
 import os
 import pty
+import pwd
 import stat
 import subprocess
+import unittest
 
 from harness.case import STRANGER, Case, discard_routes
 from harness.server import BINARY, environment
@@ -51,6 +53,23 @@ class UserCommand(Case):
         (line,) = self.user("list", "--json").stdout.splitlines()
         self.assertEqual(
             json.loads(line), {"user": "alice", "password": "$y$", "allowed_senders": ["example.com"]})
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root becomes somebody else")
+    def test_what_root_makes_the_servers_user_can_read(self):
+        group = pwd.getpwnam("nobody").pw_gid
+        self.folder.chmod(0o755)
+        configuration = f"user: nobody\nauth: {{enabled: true, file_path: {self.file}}}\n"
+        (self.folder / "elemta.yaml").write_text(configuration)
+        self.user("add", "alice@example.com", password="first\n")
+        status = self.file.stat()
+        self.assertEqual((status.st_uid, status.st_gid), (0, group))
+        self.assertEqual(stat.S_IMODE(status.st_mode), 0o640)
+        server = self.unstarted_server(
+            {"user": "nobody", "auth": {"enabled": True, "file_path": str(self.file)}} | discard_routes(),
+            directory=self.folder,
+        ).start()
+        with self.client(server, STRANGER) as client:
+            self.assertEqual(client.command(auth_plain("alice@example.com", "first")).code, 235)
 
     def test_check_says_whether_a_password_is_right(self):
         self.user("add", "alice", password="right\n")

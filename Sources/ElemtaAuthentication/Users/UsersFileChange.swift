@@ -9,11 +9,13 @@ extension UsersDocument {
     /// Has `body` change the file at `path`, which is replaced as a whole: whoever reads it meanwhile
     /// sees the old one or the new one, also after a crash. Two changes at once come one after the
     /// other. Owner, group and mode stay, save that nobody else may read it any more; a new file is
-    /// 0600.
+    /// 0600, or 0640 and of `group`.
     ///
-    /// - Parameter isMade: whether a file that isn't there is made; else that is an error.
+    /// - Parameters:
+    ///   - isMade: whether a file that isn't there is made; else that is an error.
+    ///   - group: the group that may read a new file; nil: none.
     public static func change<Result>(
-        _ path: String, isMade: Bool,
+        _ path: String, isMade: Bool, group: UInt32? = nil,
         _ body: (inout UsersDocument) throws(UsersFileChangeError) -> Result
     ) throws(UsersFileChangeError) -> Result {
         let file = target(of: path)
@@ -36,7 +38,7 @@ extension UsersDocument {
         } catch {
             throw .unreadable(error)
         }
-        try write(octets, to: file, like: exists ? status : nil, lock)
+        try write(octets, to: file, like: exists ? status : nil, group, lock)
         return result
     }
 
@@ -53,7 +55,8 @@ extension UsersDocument {
     }
 
     private static func write(
-        _ octets: [UInt8], to path: String, like old: stat?, _ lock: borrowing DirectoryLock
+        _ octets: [UInt8], to path: String, like old: stat?, _ group: UInt32?,
+        _ lock: borrowing DirectoryLock
     ) throws(UsersFileChangeError) {
         let temporary = "\(path).new-\(getpid())"
         let descriptor = unsafe open(
@@ -68,6 +71,9 @@ extension UsersDocument {
             guard fchown(descriptor, old.st_uid, old.st_gid) == 0,
                 fchmod(descriptor, old.st_mode & 0o770 & ~0o110) == 0
             else { throw failure("keep the owner of", temporary) }
+        } else if let group {
+            guard fchown(descriptor, geteuid(), group) == 0, fchmod(descriptor, 0o640) == 0
+            else { throw failure("give its group to", temporary) }
         }
         var rest = octets[...]
         while !rest.isEmpty {

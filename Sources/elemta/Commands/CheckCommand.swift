@@ -24,6 +24,7 @@ struct CheckCommand: ParsableCommand {
             checkCertificates(configuration.tls), checkLogins(configuration.auth),
             checkDelivery(configuration), checkRecipients(configuration, relays),
         ]
+        warnOfUnreadableFiles(configuration)
         print("queue          \(configuration.queueDir)")
         let domains = configuration.localDomains.map(\.description).joined(separator: ", ")
         print("local domains  \(domains.isEmpty ? "none" : domains)")
@@ -81,6 +82,28 @@ struct CheckCommand: ParsableCommand {
         print("users          \(source.summary)")
         for warning in source.warnings { complain("warning: \(warning)") }
         return true
+    }
+
+    /// What root can read and the user whom root's server becomes can't: it reads these again when they
+    /// change.
+    private func warnOfUnreadableFiles(_ configuration: Configuration) {
+        guard geteuid() == 0 else { return }
+        let account: Account?
+        do throws(Account.Failure) {
+            account = try Account(configuration.user)
+        } catch {
+            return complain("warning: \(error)")
+        }
+        guard let account else { return }
+        var paths: [String] = []
+        if configuration.tls.enabled {
+            paths += configuration.tls.pairs.flatMap { [$0.certificateFile, $0.keyFile] }
+        }
+        let auth = configuration.auth
+        if auth.enabled, auth.backend == .file { paths.append(auth.filePath) }
+        for path in paths where !account.canRead(path) {
+            complain("warning: \(path): the user \(account.name) can't read it")
+        }
     }
 
     /// Reads the address files, and the settings of directories, as the server does; false when they

@@ -1,6 +1,7 @@
 import ArgumentParser
 import ElemtaAuthentication
 import ElemtaConfiguration
+import Glibc
 import Logging
 
 struct UserCommand: ParsableCommand {
@@ -17,7 +18,10 @@ struct UserCommand: ParsableCommand {
     struct Add: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Add a user, or give one another password.",
-            discussion: "Makes the file (mode 0600) where there is none.")
+            discussion: """
+                Makes the file where there is none: mode 0600, or 0640 and of the group of the \
+                configuration's user when root runs this, so that the server can read it.
+                """)
 
         @OptionGroup var options: UsersFileOptions
         @Argument(help: "The name that the user logs in with, such as alice@example.com.")
@@ -32,7 +36,7 @@ struct UserCommand: ParsableCommand {
         var bcrypt = false
 
         func run() throws {
-            let path = try options.path()
+            let (path, group) = try options.pathAndGroup()
             let password = try PasswordPrompt.newPassword(for: name)
             let hash: PasswordHash
             do throws(PasswordHash.Failure) {
@@ -42,7 +46,7 @@ struct UserCommand: ParsableCommand {
                 complain("found \(error)\(limit)")
                 throw ExitStatus.dataError.code
             }
-            let isNew = try UserCommand.change(path, isMade: true) {
+            let isNew = try UserCommand.change(path, isMade: true, group: group) {
                 document throws(UsersFileChangeError) in
                 try document.set(name, hash, senders: sender.isEmpty ? nil : sender)
             }
@@ -131,11 +135,11 @@ struct UserCommand: ParsableCommand {
 
     /// Changes the file; an error is printed and becomes the exit status.
     fileprivate static func change<Result>(
-        _ path: String, isMade: Bool,
+        _ path: String, isMade: Bool, group: UInt32? = nil,
         _ body: (inout UsersDocument) throws(UsersFileChangeError) -> Result
     ) throws -> Result {
         do throws(UsersFileChangeError) {
-            return try UsersDocument.change(path, isMade: isMade, body)
+            return try UsersDocument.change(path, isMade: isMade, group: group, body)
         } catch {
             complain("\(error)")
             switch error {
@@ -162,7 +166,31 @@ struct UsersFileOptions: ParsableArguments {
 
     func path() throws -> String {
         if let file { return file }
-        let auth = try options.load().configuration.auth
+        return try path(options.load().configuration.auth)
+    }
+
+    /// Also the group that is to read a new file: that of the user whom root's server becomes.
+    func pathAndGroup() throws -> (String, group: UInt32?) {
+        guard geteuid() == 0 else { return (try path(), nil) }
+        let configuration: Configuration
+        do {
+            configuration = try options.load().configuration
+        } catch {
+            // What is wrong has been said; a file that is named doesn't depend on it.
+            guard let file else { throw error }
+            return (file, nil)
+        }
+        let account: Account?
+        do throws(Account.Failure) {
+            account = try Account(configuration.user)
+        } catch {
+            complain("\(error)")
+            throw ExitStatus.configuration.code
+        }
+        return (try file ?? path(configuration.auth), account?.group)
+    }
+
+    private func path(_ auth: Configuration.Auth) throws -> String {
         guard auth.backend == .file else {
             complain("auth.backend is \(auth.backend): its users are elsewhere; or name a --file")
             throw ExitStatus.configuration.code

@@ -92,4 +92,23 @@ struct Account {
             throw .system("root's rights could not be given up")
         }
     }
+
+    /// Whether the mode of the file at `path` lets the user read it; true when it isn't there. Folders
+    /// on the way and access control lists aren't looked at.
+    func canRead(_ path: String) -> Bool {
+        var status = stat()
+        guard unsafe stat(path, &status) == 0 else { return true }
+        if status.st_uid == user { return status.st_mode & S_IRUSR != 0 }
+        if groups.contains(status.st_gid) { return status.st_mode & S_IRGRP != 0 }
+        return status.st_mode & S_IROTH != 0
+    }
+
+    /// The user's group and those that it is a member of.
+    private var groups: [gid_t] {
+        var count: Int32 = 1_024
+        var found = [gid_t](repeating: group, count: Int(count))
+        // Safe because the list is as long as is told; no more than that is written.
+        guard unsafe getgrouplist(name, group, &found, &count) >= 0 else { return [group] }
+        return Array(found.prefix(Int(count)))
+    }
 }
