@@ -278,6 +278,31 @@ class Maildirs(Mailboxes):
         self.arrived(folder / "mount/bob")
         self.assertNotIn("warning", server.run("check"))
 
+    def test_nothing_is_written_or_removed_behind_what_others_may_exchange(self):
+        folder, server = self.maildir()
+        outside = self.directory()
+        old = outside / "old"
+        old.write_text("precious")
+        os.utime(old, (1, 1))
+        box = folder / "example.com/bob"
+        box.mkdir(parents=True, mode=0o700)
+        (box / "tmp").symlink_to(outside)
+        shared = folder / "example.com/carol"
+        shared.mkdir()
+        shared.chmod(0o777)
+        for recipient in ("bob", "carol"):
+            self.accept(server, [f"{recipient}@example.com"])
+            until(lambda: f"to=<{recipient}@example.com>" in server.log and "delivery_deferred" in server.log,
+                  "a deferred delivery", 20)
+        self.assertIn("isn't a folder of the server's own user alone", server.log)
+        self.assertEqual(list(outside.iterdir()), [old])
+        # Mended, it takes what has waited.
+        (box / "tmp").unlink()
+        shared.chmod(0o700)
+        server.run("queue", "retry", "--all")
+        self.arrived(box)
+        self.arrived(shared)
+
     @unittest.skipUnless(os.geteuid() == 0, "mounting takes root")
     def test_mail_waits_while_the_disk_is_full(self):
         folder, server = self.maildir("small/{local}")

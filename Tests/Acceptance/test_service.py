@@ -174,6 +174,15 @@ class Systemd(Case):
                 with Client(address, STRANGER if "." in address[0] else None) as client:
                     self.assertReply(client.greeting, "220")
 
+    def test_what_no_socket_was_handed_over_for_is_bound(self):
+        self.needs_ipv6()
+        with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=False) as listening:
+            port = listening.getsockname()[1]
+            self.handed(listening, {"listen_addr": f":{port}"}).start()
+            for address in (("127.0.0.1", port), ("::1", port)):
+                with Client(address) as client:
+                    self.assertReply(client.greeting, "220")
+
     def test_a_socket_that_nobody_asked_for_is_an_error(self):
         with socket.create_server(("127.0.0.1", 0)) as listening:
             server = self.handed(listening, {"listen_addr": "127.0.0.1:0"})

@@ -15,7 +15,8 @@ final class MaildirFolders: Sendable {
     private let seen = Locked<[String: MonotonicTime]>([:])
 
     /// Makes what is missing of `root`/`components`/{tmp,new,cur}, each 0700, and never `root`. Returns
-    /// the maildir's path. Throws `ENOENT` when `root` isn't there.
+    /// the maildir's path. Throws `ENOENT` when `root` isn't there, and `EPERM` for what somebody else may
+    /// exchange for a symbolic link: mail is written, and old files are removed, through these paths.
     func prepare(_ components: [String], below root: String) throws(FileError) -> String {
         var path = root == "/" ? "" : root
         let whole = path + components.map { "/" + $0 }.joined()
@@ -27,8 +28,12 @@ final class MaildirFolders: Sendable {
             try FileSystem.makeDirectory("\(path)/\(component)")
             try FileSystem.syncDirectory(path.isEmpty ? "/" : path)
             path += "/\(component)"
+            try requireOwn(path)
         }
-        for folder in ["tmp", "new", "cur"] { try FileSystem.makeDirectory("\(path)/\(folder)") }
+        for folder in ["tmp", "new", "cur"] {
+            try FileSystem.makeDirectory("\(path)/\(folder)")
+            try requireOwn("\(path)/\(folder)")
+        }
         try FileSystem.syncDirectory(path)
         sweep("\(path)/tmp")
         seen.withLock {
@@ -36,6 +41,21 @@ final class MaildirFolders: Sendable {
             $0[whole] = now
         }
         return whole
+    }
+
+    /// A directory of ours that nobody else writes into.
+    private func requireOwn(_ path: String) throws(FileError) {
+        var status = stat()
+        // Safe because `status` is a local of the right type.
+        guard unsafe lstat(path, &status) == 0 else {
+            throw FileError(operation: "lstat \(path)", code: errno)
+        }
+        guard status.st_mode & S_IFMT == S_IFDIR, status.st_uid == geteuid(),
+            status.st_mode & 0o022 == 0
+        else {
+            throw FileError(
+                operation: "\(path) isn't a folder of the server's own user alone", code: EPERM)
+        }
     }
 
     /// The maildir turned out to be gone.

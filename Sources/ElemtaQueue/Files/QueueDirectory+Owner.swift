@@ -20,6 +20,11 @@ extension QueueLock {
         }
     }
 
+    // Of <fcntl.h> with _GNU_SOURCE, which Swift doesn't see; the same on every Linux machine that Swift
+    // runs on.
+    private static let pathOnly: Int32 = 0o10_000_000  // O_PATH
+    private static let emptyPath: Int32 = 0x1000  // AT_EMPTY_PATH
+
     /// `queue_dir/content/xx/ID`.
     private static let maximumDepth = 2
 
@@ -38,15 +43,28 @@ extension QueueLock {
                 guard inner >= 0 else { continue }
                 defer { close(inner) }
                 try give(inner, "\(path)/\(name)", user, group, depth: depth + 1)
-            case S_IFREG where status.st_nlink == 1 && status.st_uid != user:
-                guard unsafe fchownat(directory, name, user, group, AT_SYMLINK_NOFOLLOW) == 0 else {
-                    throw FileError(operation: "chown \(path)/\(name)", code: errno)
-                }
+            case S_IFREG: try give(name, in: directory, path, user, group)
             default: break
             }
         }
         guard fchown(directory, user, group) == 0 else {
             throw FileError(operation: "chown \(path)", code: errno)
+        }
+    }
+
+    /// The file that is looked at is the one that is given, whatever its name means meanwhile.
+    private static func give(
+        _ name: String, in directory: Int32, _ path: String, _ user: uid_t, _ group: gid_t
+    ) throws(FileError) {
+        let file = unsafe openat(directory, name, pathOnly | O_NOFOLLOW | O_CLOEXEC)
+        guard file >= 0 else { return }
+        defer { close(file) }
+        var status = stat()
+        guard unsafe fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG,
+            status.st_nlink == 1, status.st_uid != user
+        else { return }
+        guard unsafe fchownat(file, "", user, group, emptyPath) == 0 else {
+            throw FileError(operation: "chown \(path)/\(name)", code: errno)
         }
     }
 }
