@@ -59,7 +59,8 @@ public final class DeliveryService: DeliveryDispatch {
     }
 
     func start(store: any MessageStore) throws(DeliveryError) {
-        let resolver = try Resolver(servers: settings.dnsServers)
+        let resolver = try Resolver(
+            servers: settings.dnsServers, ownHosts: OwnHosts(settings))
         do throws(DeliveryError) {
             try start(store: store, resolver: resolver) { resolver.find($0, answer: $1) }
         } catch {
@@ -68,7 +69,7 @@ public final class DeliveryService: DeliveryDispatch {
         }
     }
 
-    typealias Find = @Sendable (RemoteServer.Host, @escaping @Sendable (Resolution) -> Void) -> Void
+    typealias Find = @Sendable (RemoteServer, @escaping @Sendable (Resolution) -> Void) -> Void
 
     func start(store: any MessageStore, resolver: Resolver?, find: @escaping Find)
         throws(DeliveryError)
@@ -143,7 +144,7 @@ public final class DeliveryService: DeliveryDispatch {
                 loop: loop, settings: settings, maximumConnections: connections, tls: tls,
                 store: store, events: events,
                 resolve: { destination, server in
-                    find(server.host) { answers.post(.resolved(destination, $0)) }
+                    find(server) { answers.post(.resolved(destination, $0)) }
                 },
                 prepare: { id, job, inSevenBits in
                     preparation.post(

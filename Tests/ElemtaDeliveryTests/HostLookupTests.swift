@@ -56,6 +56,27 @@ struct HostLookupTests {
             "one host unknown, another found",
             ["d 15": mx((5, "a"), (6, "b")), "a 1": .failure("x"), "b 1": addresses("192.0.2.2")],
             "6 b 192.0.2.2; 50 s"),
+        Row(
+            "ourselves, unknown for now, before another",
+            [
+                "d 15": mx((5, "us"), (6, "b")), "us 1": .failure("x"),
+                "b 1": addresses("192.0.2.2"),
+            ],
+            "loop"),
+        Row(
+            "ourselves, unknown for now, among others",
+            [
+                "d 15": mx((4, "a"), (5, "us"), (5, "b"), (6, "c")), "us 1": .failure("x"),
+                "a 1": addresses("192.0.2.1"), "b 1": addresses("192.0.2.2"),
+                "c 1": addresses("192.0.2.3"),
+            ], "4 a 192.0.2.1; 50 s"),
+        Row(
+            "all before ourselves unknown for now",
+            [
+                "d 15": mx((4, "a"), (5, "us")), "a 1": .failure("x"),
+                "us 1": addresses("192.0.2.2"),
+            ],
+            "noAnswer(\"x\")"),
         Row("only unreadable MX", ["d 15": .records([], secondsToLive: 1)], "noAddress"),
     ]
 
@@ -85,6 +106,7 @@ struct HostLookupTests {
                 }
                 completion(.records(many, secondsToLive: 1))
             },
+            isOwn: { _ in false },
             completion: { if case .hosts(let hosts, _) = $0 { found = hosts } })
         lookup.start(.mailExchangers(of: domain))
         #expect(asked == 1 + 2 * HostLookup.maximumHosts)
@@ -100,6 +122,7 @@ struct HostLookupTests {
             ask: { name, type, completion in
                 completion(answers["\(name) \(type.rawValue)"] ?? .noRecords)
             },
+            isOwn: { $0 == "us" },
             completion: { outcomes.append(describe($0)) })
         lookup.start(host)
         lookup.giveUp()

@@ -21,13 +21,20 @@ struct ResolverTests {
         null MX 0 .
         nowhere MX 10 missing
         text TXT "no address"
+        ours MX 10 us
+        ours MX 20 b
         xn--bcher-kva MX 5 a
         """
+
+    static func ownHosts() throws -> OwnHosts {
+        OwnHosts(DeliverySettings(hostname: try #require(Domain("us.example.com"))))
+    }
 
     /// All questions to one server: its start is what takes time.
     @Test func anAuthoritativeServerIsAsked() throws {
         let server = try NameServer(zones: ["example.com": Self.zone, "example.test": Self.zone])
-        let resolver = try Resolver(servers: ["127.0.0.1:\(server.port)"])
+        let resolver = try Resolver(
+            servers: ["127.0.0.1:\(server.port)"], ownHosts: try Self.ownHosts())
         defer { resolver.stop() }
         let expected: [(String, String)] = [
             (
@@ -41,6 +48,8 @@ struct ResolverTests {
             ("plain.example.com", "0 plain.example.com 192.0.2.3; 300 s"),
             ("null.example.com", "nullMX"), ("none.example.com", "noSuchDomain"),
             ("nowhere.example.com", "noAddress"), ("text.example.com", "noAddress"),
+            // Ourselves, without an address.
+            ("ours.example.com", "loop"),
             ("bücher.example.com", "5 a.example.com 2001:db8::1 192.0.2.1; 300 s"),
             // Not NXDOMAIN, which libunbound has for .test by itself.
             ("plain.example.test", "0 plain.example.test 192.0.2.3; 300 s"),
@@ -50,7 +59,7 @@ struct ResolverTests {
         let answers = Inbox<(String, Resolution)>()
         for (name, _) in expected {
             let domain = try #require(Domain(name))
-            resolver.find(.mailExchangers(of: domain)) { answers.post((name, $0)) }
+            resolver.find(RemoteServer(.mailExchangers(of: domain))) { answers.post((name, $0)) }
         }
         var found: [String: String] = [:]
         while found.count < expected.count {
@@ -73,9 +82,10 @@ struct ResolverSettingsTests {
             ("127.0.0.1:5353", true), ("127.0.0.1", true), ("[::1]:5353", true), ("::1", true),
             ("localhost", false), ("", false), ("127.0.0.1:x", false), ("127.0.0.1:0", false),
         ])
-    func servers(text: String, isGood: Bool) {
+    func servers(text: String, isGood: Bool) throws {
+        let ownHosts = try ResolverTests.ownHosts()
         do throws(DeliveryError) {
-            let resolver = try Resolver(servers: [text])
+            let resolver = try Resolver(servers: [text], ownHosts: ownHosts)
             resolver.stop()
             #expect(isGood)
         } catch {
@@ -84,10 +94,12 @@ struct ResolverSettingsTests {
     }
 
     @Test func theHostsFileIsHonoured() throws {
-        let resolver = try Resolver(servers: ["127.0.0.1:1"])
+        let resolver = try Resolver(
+            servers: ["127.0.0.1:1"], ownHosts: try ResolverTests.ownHosts())
         defer { resolver.stop() }
         let answers = Inbox<Resolution>()
-        resolver.find(.mailExchangers(of: try #require(Domain("localhost")))) { answers.post($0) }
+        let domain = try #require(Domain("localhost"))
+        resolver.find(RemoteServer(.mailExchangers(of: domain))) { answers.post($0) }
         guard case .hosts(let hosts, _) = answers.takeOne() else {
             Issue.record("localhost isn't found")
             return

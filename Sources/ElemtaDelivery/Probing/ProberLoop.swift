@@ -42,7 +42,7 @@ final class ProberLoop {
     private let limits: RecipientProber.Limits
     private let ownHosts: OwnHosts
     private let report: (RecipientProber.Trouble) -> Void
-    private let find: (_ probe: Int, RemoteServer.Host) -> Void
+    private let find: (_ probe: Int, RemoteServer) -> Void
     private let router: Router
     private var answers: RememberedAnswers<Key>
     private var troubles: RememberedAnswers<Destination>
@@ -56,7 +56,7 @@ final class ProberLoop {
         _ loop: EventLoop, _ settings: DeliverySettings, _ contexts: TLSContexts,
         _ limits: RecipientProber.Limits,
         report: @escaping (RecipientProber.Trouble) -> Void,
-        find: @escaping (_ probe: Int, RemoteServer.Host) -> Void
+        find: @escaping (_ probe: Int, RemoteServer) -> Void
     ) {
         self.loop = loop
         self.settings = settings
@@ -112,7 +112,7 @@ final class ProberLoop {
         if hop.server.isSocket {
             begin(number, hop.server.targets(on: [], speaking: hop.mailProtocol))
         } else {
-            find(number, hop.server.host)
+            find(number, hop.server)
         }
     }
 

@@ -62,7 +62,8 @@ public final class RecipientProber: Sendable {
         _ settings: DeliverySettings, limits: Limits = Limits(),
         report: @escaping @Sendable (Trouble) -> Void
     ) throws(DeliveryError) {
-        let resolver = try Resolver(servers: settings.dnsServers)
+        let resolver = try Resolver(
+            servers: settings.dnsServers, ownHosts: OwnHosts(settings))
         do throws(DeliveryError) {
             try self.init(
                 settings, limits: limits, resolver: resolver, report: report)
@@ -82,8 +83,8 @@ public final class RecipientProber: Sendable {
         thread = try LoopThread<Message>("elemta-probe") { loop in
             let side = ProberLoop(
                 loop, settings, contexts, limits, report: report
-            ) { probe, host in
-                resolver.find(host) { answers.post(.resolved(probe: probe, $0)) }
+            ) { probe, server in
+                resolver.find(server) { answers.post(.resolved(probe: probe, $0)) }
             }
             return { messages in
                 for message in messages { side.receive(message) }

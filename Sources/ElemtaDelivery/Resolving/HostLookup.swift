@@ -36,6 +36,7 @@ final class HostLookup {
     static let maximumAddressesPerHost = 4
 
     private let ask: (String, DNSRecordType, @escaping (DNSAnswer) -> Void) -> Void
+    private let isOwn: (String) -> Bool
     private var completion: ((Resolution) -> Void)?
     private var candidates: [Candidate] = []
     private var open = 0
@@ -52,12 +53,15 @@ final class HostLookup {
         var exists = false
     }
 
-    /// `ask` puts one question; `completion` is called once.
+    /// `ask` puts one question; `isOwn` tells which mail exchangers have this server's name;
+    /// `completion` is called once.
     init(
         ask: @escaping (String, DNSRecordType, @escaping (DNSAnswer) -> Void) -> Void,
+        isOwn: @escaping (String) -> Bool,
         completion: @escaping (Resolution) -> Void
     ) {
         self.ask = ask
+        self.isOwn = isOwn
         self.completion = completion
     }
 
@@ -110,6 +114,12 @@ final class HostLookup {
             // Equal ones in any order, so that the limit doesn't cut off always the same.
             hosts.shuffle()
             hosts.sort { $0.preference < $1.preference }
+            // RFC 5321 5.1. By name and before the addresses are known: that ours can't be found now
+            // doesn't make the others the ones to send to.
+            if let own = hosts.first(where: { isOwn($0.name) }) {
+                hosts.removeAll { $0.preference >= own.preference }
+                if hosts.isEmpty { return finish(.failed(.loop)) }
+            }
             findAddresses(of: Array(hosts.prefix(Self.maximumHosts)))
         }
     }

@@ -25,9 +25,14 @@ struct OwnHosts: Sendable {
     }
 
     private func isOwn(_ host: MailHost, _ port: UInt16) -> Bool {
-        // Behind a router that changes addresses the name alone tells.
-        if port == RemoteServer.smtpPort, names.contains(host.name.lowercased()) { return true }
-        return host.addresses.contains { isListening(SocketAddress($0, port: port)) }
+        isOwn(host.name, port: port)
+            || host.addresses.contains { isListening(SocketAddress($0, port: port)) }
+    }
+
+    /// Whether a host has our name: behind a router that changes addresses that alone tells. On another
+    /// port another program may listen.
+    func isOwn(_ name: String, port: UInt16) -> Bool {
+        port == RemoteServer.smtpPort && names.contains(name.lowercased())
     }
 
     /// Whether a connection to `address` would be one to ourselves.

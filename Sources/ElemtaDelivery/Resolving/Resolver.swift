@@ -10,20 +10,20 @@ final class Resolver: Sendable {
     static let limit = Duration.seconds(60)
 
     private enum Message: Sendable {
-        case find(RemoteServer.Host, answer: @Sendable (Resolution) -> Void)
+        case find(RemoteServer, answer: @Sendable (Resolution) -> Void)
         case stop
     }
 
     private let thread: LoopThread<Message>
 
     /// `servers` as in `delivery.dns_servers`: `192.0.2.1:53`, `192.0.2.1`, `[2001:db8::1]:53`.
-    /// Empty: the system's.
-    init(servers: [String]) throws(DeliveryError) {
+    /// Empty: the system's. Mail exchangers from `ownHosts` on are left out.
+    init(servers: [String], ownHosts: OwnHosts) throws(DeliveryError) {
         var forwarders: [String] = []
         for server in servers { forwarders.append(try Self.forwarder(server)) }
         let names = forwarders
         thread = try LoopThread("elemta-dns") { loop throws(DeliveryError) in
-            let side = try LoopSide(loop: loop, servers: names)
+            let side = try LoopSide(loop: loop, servers: names, ownHosts: ownHosts)
             return { messages in
                 for message in messages { side.receive(message) }
             }
@@ -39,8 +39,8 @@ final class Resolver: Sendable {
     }
 
     /// Any thread; `answer` is called once, on the resolver's thread, and hands on what it gets.
-    func find(_ host: RemoteServer.Host, answer: @escaping @Sendable (Resolution) -> Void) {
-        thread.post(.find(host, answer: answer))
+    func find(_ server: RemoteServer, answer: @escaping @Sendable (Resolution) -> Void) {
+        thread.post(.find(server, answer: answer))
     }
 
     /// Ends the thread; questions that are open stay unanswered.
@@ -53,9 +53,13 @@ final class Resolver: Sendable {
         private unowned let loop: EventLoop
         private let context: UnboundContext
         private let watch: DescriptorWatch
+        private let ownHosts: OwnHosts
 
-        init(loop: EventLoop, servers: [String]) throws(DeliveryError) {
+        init(
+            loop: EventLoop, servers: [String], ownHosts: OwnHosts
+        ) throws(DeliveryError) {
             self.loop = loop
+            self.ownHosts = ownHosts
             let context = try UnboundContext(servers: servers)
             self.context = context
             watch = loop.watch(readable: context.descriptor) { context.process() }
@@ -64,16 +68,17 @@ final class Resolver: Sendable {
         func receive(_ message: Message) {
             switch message {
             case .stop: loop.stop()
-            case .find(let host, let answer):
+            case .find(let server, let answer):
                 var deadline: LoopTimer?
                 let lookup = HostLookup(
                     ask: { [context] in context.resolve($0, $1, $2) },
+                    isOwn: { [ownHosts] in ownHosts.isOwn($0, port: server.port) },
                     completion: { resolution in
                         deadline?.cancel()
                         answer(resolution)
                     })
                 deadline = loop.after(Resolver.limit) { lookup.giveUp() }
-                lookup.start(host)
+                lookup.start(server.host)
             }
         }
     }
