@@ -1,5 +1,6 @@
 import ElemtaQueue
 import ElemtaSMTP
+import ElemtaThreads
 import Glibc
 import Synchronization
 import Testing
@@ -178,6 +179,37 @@ struct MaildirTests {
         let delivered = summaries.count { $0 == "0: delivered 2.0.0" }
         #expect(delivered + summaries.count { $0 == "not attempted" } == 200)
         #expect(names("\(folder.path)/a/new").count == delivered)
+    }
+
+    @Test func amongManyRecipientsTheServerStopsBetweenTwo() throws {
+        let folder = try TemporaryDirectory()
+        defer { folder.remove() }
+        let template = "\(folder.path)/{local}"
+        let first = Inbox<Void>()
+        let goOn = Inbox<Void>()
+        let hasBegun = Atomic(false)
+        let store = MemoryStore()
+        let delivery = try MaildirDelivery(
+            store: store, ownDomain: try #require(Domain("mail.example.org"))
+        ) { _ in
+            guard !hasBegun.exchange(true, ordering: .relaxed) else { return }
+            _ = first.post(())
+            _ = goOn.takeOne()
+        }
+        let recipients = (0..<2_000).map { "u\($0)@x.example" }
+        delivery.deliver([try store.add(1, to: recipients, destination: "maildir:\(template)")])
+        _ = first.takeOne()
+        _ = goOn.post(())
+        delivery.stop()
+        let outcome = try #require(try store.take(1).first)
+        guard case .each(let results) = outcome.results else {
+            Issue.record("\(outcome.results)")
+            return
+        }
+        // Who isn't named is not attempted; who got it is.
+        #expect((1..<2_000).contains(results.count))
+        #expect(results.allSatisfy { $0.result.summary == "delivered 2.0.0" })
+        #expect(names(folder.path) == results.map { "u\($0.recipient)" }.sorted())
     }
 
     @Test func aRouteSaysWhatStandsInItsWay() throws {

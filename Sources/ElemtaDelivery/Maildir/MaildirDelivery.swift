@@ -33,7 +33,7 @@ final class MaildirDelivery: Sendable {
 
     func deliver(_ items: [WorkItem]) { side.take(items) }
 
-    /// Ends after the message that each thread is at; the others are answered as not attempted.
+    /// Ends after the recipient that each thread is at; the others are answered as not attempted.
     func stop() {
         side.stop()
         for thread in threads { thread.join() }
@@ -89,7 +89,8 @@ final class MaildirDelivery: Sendable {
                 tell(of: nil, reason.result, item, since: .now)
                 return DeliveryOutcome(item, .all(reason.result))
             }
-            return DeliveryOutcome(item, .each(results(of: item, message, template)))
+            let results = results(of: item, message, template)
+            return DeliveryOutcome(item, results.isEmpty ? .all(.notAttempted) : .each(results))
         }
 
         private func unreached(
@@ -103,16 +104,20 @@ final class MaildirDelivery: Sendable {
                 id: item.id, destination: item.destination, results: .unreached(reason.status))
         }
 
+        /// Of those whose turn came before the server stops: the others count as not attempted.
         private func results(
             of item: WorkItem, _ message: OutboundMessage, _ template: MaildirTemplate
         ) -> [(recipient: UInt32, result: RecipientResult)] {
-            item.recipients.pending(in: message.envelope).map { index in
+            var results: [(recipient: UInt32, result: RecipientResult)] = []
+            for index in item.recipients.pending(in: message.envelope) {
+                if isStopping.withLock({ $0 }) { break }
                 let recipient = message.envelope.recipients[index].path
                 let began = MonotonicTime.now
                 let result = deliver(message, to: recipient, template)
                 tell(of: recipient, result, item, since: began)
-                return (UInt32(index), result)
+                results.append((UInt32(index), result))
             }
+            return results
         }
 
         private func deliver(
