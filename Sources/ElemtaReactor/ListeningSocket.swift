@@ -75,16 +75,27 @@ public final class ListeningSocket: Sendable {
             && Socket.option(IPV6_V6ONLY, at: Int32(IPPROTO_IPV6), of: descriptor.number) == 0
     }
 
-    /// Listens on every address of a list, as ``SocketAddress/all(_:)`` gives it.
+    /// Whether whoever connects to `address` comes to this socket.
+    private func covers(_ address: SocketAddress) -> Bool {
+        switch address.host {
+        case .v4 where boundAddress == SocketAddress(host: .v6(high: 0, low: 0), port: address.port):
+            isDualStack
+        case _: boundAddress == address
+        }
+    }
+
+    /// Listens on every address of a list, as ``SocketAddress/all(_:)`` gives it, but for those that
+    /// the sockets `adopted` listen on.
     ///
     /// With port 0 the second family gets the port that the first was given. On a machine without
     /// IPv6 its wildcard address is left out. Throws what ``init(_:backlog:)`` throws; then none of
     /// them listens.
     public static func bind(
-        _ addresses: [SocketAddress], backlog: Int32 = defaultBacklog
+        _ addresses: [SocketAddress], besides adopted: [ListeningSocket] = [],
+        backlog: Int32 = defaultBacklog
     ) throws(ReactorError) -> [ListeningSocket] {
         var sockets: [ListeningSocket] = []
-        for address in addresses {
+        for address in addresses where !adopted.contains(where: { $0.covers(address) }) {
             // The pair that ":port" stands for works on a machine without IPv6, too.
             let isOptional =
                 address.host == .v6(high: 0, low: 0)

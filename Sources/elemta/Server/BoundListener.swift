@@ -24,9 +24,8 @@ struct BoundListener {
                 taken.append(socket)
                 return true
             }
-            let missing = addresses.filter { address in !taken.contains { $0.covers(address) } }
             do throws(ReactorError) {
-                taken += try ListeningSocket.bind(missing)
+                taken += try ListeningSocket.bind(addresses, besides: taken)
             } catch {
                 throw BindError(address: "\(listener.address)", cause: error)
             }
@@ -46,13 +45,6 @@ struct BoundListener {
 extension ListeningSocket {
     fileprivate func serves(_ addresses: [SocketAddress]) -> Bool {
         addresses.contains(boundAddress)
-    }
-
-    /// Whether clients of `address` come to this socket.
-    fileprivate func covers(_ address: SocketAddress) -> Bool {
-        let isForAll = boundAddress.host == .v6(high: 0, low: 0) && isDualStack
-        return boundAddress == address
-            || isForAll && address == SocketAddress(host: .v4(0), port: boundAddress.port)
     }
 }
 
