@@ -5,7 +5,8 @@ extension QueueLock {
     /// who will open it. Takes root.
     ///
     /// Symbolic links, files with several names and directories deeper than the queue has them are left
-    /// alone: whoever owned the directory before can't have more given away than what is in it.
+    /// alone: whoever owned the directory before can't have more given away than what is in it. `path`
+    /// itself may be a symbolic link, such as one to another disk; what is looked at is given.
     ///
     /// - Throws: `.directory`; among other things for a directory that isn't a queue's.
     public static func give(_ path: String, toUser user: UInt32, group: UInt32) throws(SpoolError) {
@@ -14,6 +15,10 @@ extension QueueLock {
             let descriptor = unsafe open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
             guard descriptor >= 0 else { throw FileError(operation: "open \(path)", code: errno) }
             defer { close(descriptor) }
+            // The path may lead elsewhere by now.
+            if let name = try QueueDirectory.foreignName(in: "/proc/self/fd/\(descriptor)") {
+                throw FileError(operation: "\(path) is no queue (\(name))", code: ENOTEMPTY)
+            }
             try give(descriptor, path, user, group, depth: 0)
         } catch {
             throw .directory(error.description)

@@ -84,7 +84,7 @@ struct QueueDirectory: ~Copyable {
     ]
 
     /// Something in a directory without a spool that says that the directory is somebody else's.
-    private static func foreignName(in path: String) throws(FileError) -> String? {
+    static func foreignName(in path: String) throws(FileError) -> String? {
         let names = try FileSystem.names(in: path)
         if names.contains("spool.mdb") { return nil }
         return names.sorted().first {
