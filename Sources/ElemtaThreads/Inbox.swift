@@ -11,6 +11,10 @@ import Glibc
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private let arrived: UnsafeMutablePointer<pthread_cond_t>
     private var waiting: [Element] = []
+    /// The weights of `waiting` added up.
+    private var weight = 0
+    /// The weight that the owner wants to be woken for.
+    private var wanted = 1
     private var isClosed = false
 
     public init() {
@@ -32,15 +36,26 @@ import Glibc
         unsafe mutex.deallocate()
     }
 
-    /// Puts `element` at the end and wakes the owner. False once the inbox is closed.
+    /// Puts `element` at the end and wakes the owner, unless it gathers and there isn't enough yet.
+    /// False once the inbox is closed.
+    ///
+    /// - Parameter weight: how much the element adds to what `take(within:gathering:)` waits for; 1
+    ///   where `takeOne()` is used.
     @discardableResult
-    public func post(_ element: Element) -> Bool {
+    public func post(_ element: Element, weight added: Int = 1) -> Bool {
         unsafe pthread_mutex_lock(mutex)
-        defer { unsafe pthread_mutex_unlock(mutex) }
-        guard !isClosed else { return false }
+        guard !isClosed else {
+            unsafe pthread_mutex_unlock(mutex)
+            return false
+        }
+        let before = weight
         waiting.append(element)
+        weight += added
         // One signal is enough: more elements than one are taken together.
-        if waiting.count == 1 { unsafe pthread_cond_signal(arrived) }
+        let isEnough = before < wanted && weight >= wanted
+        unsafe pthread_mutex_unlock(mutex)
+        // Not before: whoever wakes would only wait for the lock.
+        if isEnough { unsafe pthread_cond_signal(arrived) }
         return true
     }
 
@@ -54,22 +69,26 @@ import Glibc
         case closed
     }
 
-    /// Blocks until something is there, the inbox is closed, or `limit` (nil: no limit) has passed.
-    public func take(within limit: Duration? = nil) -> Delivery {
+    /// Blocks until there is enough, the inbox is closed, or `limit` (nil: no limit) has passed.
+    ///
+    /// - Parameter weight: what is enough; what there is when `limit` has passed is taken as well.
+    public func take(within limit: Duration? = nil, gathering weight: Int = 1) -> Delivery {
         let deadline = limit.map(Self.monotonicDeadline)
         unsafe pthread_mutex_lock(mutex)
         defer { unsafe pthread_mutex_unlock(mutex) }
-        while waiting.isEmpty {
-            if isClosed { return .closed }
+        wanted = weight
+        defer { wanted = 1 }
+        while self.weight < weight, !isClosed {
             guard var deadline else {
                 unsafe pthread_cond_wait(arrived, mutex)
                 continue
             }
-            let code = unsafe pthread_cond_timedwait(arrived, mutex, &deadline)
-            if code == ETIMEDOUT, waiting.isEmpty { return isClosed ? .closed : .timedOut }
+            if unsafe pthread_cond_timedwait(arrived, mutex, &deadline) == ETIMEDOUT { break }
         }
+        guard !waiting.isEmpty else { return isClosed ? .closed : .timedOut }
         var taken: [Element] = []
         swap(&taken, &waiting)
+        self.weight = 0
         return .elements(taken)
     }
 
@@ -83,6 +102,7 @@ import Glibc
             unsafe pthread_cond_wait(arrived, mutex)
         }
         let first = waiting.removeFirst()
+        weight = waiting.count
         // `post` signals only on the first element: pass the wake-up on to the next sleeper.
         if !waiting.isEmpty { unsafe pthread_cond_signal(arrived) }
         return first

@@ -23,6 +23,49 @@ import Testing
         }
     }
 
+    @Test("a gathering owner sleeps until there is enough")
+    func gathers() throws {
+        let inbox = Inbox<Int>()
+        inbox.post(1)
+        let poster = try NamedThread("poster") {
+            inbox.post(2)
+            inbox.post(3, weight: 8)
+        }
+        guard case .elements([1, 2, 3]) = inbox.take(gathering: 10) else {
+            Issue.record("the owner was woken before there was enough")
+            return
+        }
+        poster.join()
+        inbox.post(4)
+        guard case .elements([4]) = inbox.take() else {
+            Issue.record("an owner that doesn't gather waited for more")
+            return
+        }
+    }
+
+    @Test(
+        "a gathering owner takes what there is once its limit has passed, or nothing more can come")
+    func gathersNotForEver() {
+        let inbox = Inbox<Int>()
+        inbox.post(1)
+        guard case .elements([1]) = inbox.take(within: .milliseconds(1), gathering: 10) else {
+            Issue.record("what was there was not taken")
+            return
+        }
+        guard case .timedOut = inbox.take(within: .milliseconds(1), gathering: 10) else {
+            Issue.record("expected a time-out")
+            return
+        }
+        inbox.post(2)
+        inbox.close()
+        guard case .elements([2]) = inbox.take(gathering: 10),
+            case .closed = inbox.take(gathering: 10)
+        else {
+            Issue.record("a closed inbox lost its element or never ended")
+            return
+        }
+    }
+
     @Test("what was posted before the close is still taken, then the end is told")
     func closes() {
         let inbox = Inbox<Int>()

@@ -147,7 +147,7 @@ public final class Spool: Sendable {
     /// `.stopped`, at once and on the calling thread.
     public func accept(_ submission: Submission) {
         if case .file(let file) = submission.content { file.handOver() }
-        guard !inbox.post(.submission(submission)) else { return }
+        guard !inbox.post(.submission(submission), weight: SpoolRequest.weight) else { return }
         if case .file(let file) = submission.content { file.discard() }
         let answer = Acknowledgement(token: submission.token, result: .failure(.stopped))
         acknowledge.withLock { $0 }?([answer])
@@ -156,7 +156,7 @@ public final class Spool: Sendable {
     /// Takes the answers to work items; on disk with the next commit.
     public func record(_ outcomes: [DeliveryOutcome]) {
         guard !outcomes.isEmpty else { return }
-        inbox.post(.outcomes(outcomes))
+        inbox.post(.outcomes(outcomes), weight: SpoolRequest.outcomesWeight)
     }
 
     /// Reads a message with its content, all of it verified. Content in LMDB is copied out, so that
@@ -179,8 +179,10 @@ public final class Spool: Sendable {
             return try body()
         } catch {
             switch error {
-            case .damaged(let id, let reason): inbox.post(.damaged(id, reason))
-            case .unreadable(let reason): inbox.post(.suspected(reason))
+            case .damaged(let id, let reason):
+                inbox.post(.damaged(id, reason), weight: SpoolRequest.weight)
+            case .unreadable(let reason):
+                inbox.post(.suspected(reason), weight: SpoolRequest.weight)
             default: break
             }
             throw error
@@ -242,7 +244,7 @@ public final class Spool: Sendable {
         }
         if isIdle {
             job.runAlone(store, sight)
-        } else if !inbox.post(.operation(job)) {
+        } else if !inbox.post(.operation(job), weight: SpoolRequest.weight) {
             job.end(.stopped)
         }
     }

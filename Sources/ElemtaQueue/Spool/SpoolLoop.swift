@@ -20,7 +20,7 @@ enum SpoolRequest: Sendable {
 /// One turn takes everything that waits, writes one transaction, commits, acknowledges all of it in
 /// one call, and hands out what is due. While it works the next batch gathers in the inbox, so that
 /// a busy spool commits large batches and an idle one commits at once; there is no timer but the
-/// next due time.
+/// next due time and the moment that outcomes wait for company (`gather`).
 final class SpoolLoop {
     let store: SpoolStore
     let options: SpoolOptions
@@ -118,6 +118,7 @@ final class SpoolLoop {
             switch inbox.take(within: patience) {
             case .elements(let requests):
                 for request in requests { take(request) }
+                gather()
             case .timedOut: break
             case .closed: isOpen = false
             }
@@ -179,7 +180,7 @@ final class SpoolLoop {
         return !outcomes.isEmpty || !jobs.isEmpty || !expired.isEmpty || !damaged.isEmpty
     }
 
-    private func take(_ request: SpoolRequest) {
+    func take(_ request: SpoolRequest) {
         switch request {
         case .submission(let submission): submissions.append(submission)
         case .outcomes(let list):

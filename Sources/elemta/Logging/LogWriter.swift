@@ -29,6 +29,9 @@ final class LogWriter: Sendable {
     /// and the process ends all the same.
     private static let farewell = Duration.seconds(2)
 
+    private static let gatheringTime = Duration.milliseconds(10)
+    private static let gatheredLines = 500
+
     private let form: LogLine.Form
     private let inbox = Inbox<Order>()
     /// Closed when the thread has written its last line.
@@ -80,32 +83,46 @@ final class LogWriter: Sendable {
             file.close()
             finished.close()
         }
-        while case .elements(let orders) = inbox.take() {
-            var text: [UInt8] = []
-            var lines = 0
-            for order in orders {
-                switch order {
-                case .line(let entry):
-                    LogLine.append(entry, as: form, to: &text)
-                    lines += 1
-                case .reopen:
-                    file.write(text)
-                    text.removeAll(keepingCapacity: true)
-                    file.reopen()
-                }
+        // The first line after a quiet moment is written at once; what follows it at once gathers,
+        // so that a busy server wakes this thread a hundred times a second and not for each line.
+        var next = inbox.take()
+        while true {
+            switch next {
+            case .elements(let orders): write(orders, to: &file)
+            case .timedOut:
+                next = inbox.take()
+                continue
+            case .closed: return
             }
-            waiting.subtract(lines, ordering: .relaxed)
-            let lost = dropped.exchange(0, ordering: .relaxed)
-            if lost > 0 {
-                var now = timespec()
-                unsafe clock_gettime(CLOCK_REALTIME, &now)
-                let entry = Entry(
-                    time: now, level: .warning, event: "log_lines_dropped",
-                    metadata: ["count": "\(lost)"])
-                LogLine.append(entry, as: form, to: &text)
-            }
-            file.write(text)
+            next = inbox.take(within: Self.gatheringTime, gathering: Self.gatheredLines)
         }
+    }
+
+    private func write(_ orders: [Order], to file: inout LogFile) {
+        var text: [UInt8] = []
+        var lines = 0
+        for order in orders {
+            switch order {
+            case .line(let entry):
+                LogLine.append(entry, as: form, to: &text)
+                lines += 1
+            case .reopen:
+                file.write(text)
+                text.removeAll(keepingCapacity: true)
+                file.reopen()
+            }
+        }
+        waiting.subtract(lines, ordering: .relaxed)
+        let lost = dropped.exchange(0, ordering: .relaxed)
+        if lost > 0 {
+            var now = timespec()
+            unsafe clock_gettime(CLOCK_REALTIME, &now)
+            let entry = Entry(
+                time: now, level: .warning, event: "log_lines_dropped",
+                metadata: ["count": "\(lost)"])
+            LogLine.append(entry, as: form, to: &text)
+        }
+        file.write(text)
     }
 }
 
