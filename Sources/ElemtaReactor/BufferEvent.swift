@@ -83,6 +83,26 @@ import Glibc
         unsafe bufferevent_enable(pointer, Int16(EV_WRITE))
     }
 
+    /// From now on what is written waits for ``sendNow(atMost:)``.
+    func disableWriting() {
+        guard !isFiltered else { return }
+        unsafe bufferevent_disable(pointer, Int16(EV_WRITE))
+    }
+
+    /// Gives the kernel what it takes of the output; the loop goes on with the rest, and with errors.
+    /// True when nothing is left.
+    func sendNow(atMost limit: Int) -> Bool {
+        guard !isFiltered else { return false }
+        let output = unsafe output
+        // libevent freezes the front of the output, so that only its own writes take from it.
+        unsafe evbuffer_unfreeze(output, 1)
+        unsafe evbuffer_write_atmost(output, descriptor, limit)
+        unsafe evbuffer_freeze(output, 1)
+        if unsafe evbuffer_get_length(output) == 0 { return true }
+        enableWriting()
+        return false
+    }
+
     func disable() {
         guard !isLost else { return }
         unsafe bufferevent_disable(pointer, Int16(EV_READ | EV_WRITE))

@@ -39,7 +39,12 @@ extension Connection {
         // A callback that was scheduled may come after the owner has paused.
         if case .paused = reading { return }
         readMoreIfLikely()
+        if case .atOnce = sending { sending = .afterInput }
         tell(.readable)
+        if case .afterInput = sending {
+            sending = .atOnce
+            sendNow()
+        }
         afterReadable()
     }
 
@@ -121,11 +126,39 @@ extension Connection {
             stream?.scheduleWriteError(ENOMEM)
             return
         }
+        if case .atOnce = sending { sendNow() }
         if unsentCount > unsentLimit, case .belowLimit = unsent { unsent = .aboveLimit }
+    }
+
+    func sendsAtOnceChanged() {
+        if sendsAtOnce, security == nil, case .open = phase {
+            stream?.disableWriting()
+            sending = .atOnce
+            sendNow()
+        } else {
+            switch sending {
+            case .atOnce, .afterInput: sendNow()
+            case .byLoop, .rest: break
+            }
+            stream?.enableWriting()
+            sending = .byLoop
+        }
+    }
+
+    /// Gives the kernel what it takes; the rest, and a failure, are the loop's.
+    private func sendNow() {
+        guard unsentCount > 0 else { return }
+        if stream?.sendNow(atMost: Self.singleWrite) == false { sending = .rest }
+        // Told from the loop: the owner may be in the middle of writing.
+        if case .aboveLimit = unsent, unsentCount <= unsentLimit { stream?.scheduleWriteCallback() }
     }
 
     func outputSent() {
         encrypt()
+        if case .rest = sending, unsentCount == 0 {
+            stream?.disableWriting()
+            sending = .atOnce
+        }
         switch phase {
         case .open: break
         case .flushing(let id): return flushed(id)

@@ -32,6 +32,7 @@ extension Connection {
         server context: TLSServerContext, isInputEncrypted: Bool = false
     ) throws(ReactorError) -> Int {
         try checkReadyForTLS()
+        sendsAtOnce = false
         let dropped = isInputEncrypted ? 0 : dropInput()
         security = TLSLayer(.server(context), isDrainOwed: unsentCount > 0)
         reading = .on
@@ -47,6 +48,7 @@ extension Connection {
     public func startTLS(client context: TLSClientContext, name: String) throws(ReactorError) -> Int
     {
         try checkReadyForTLS()
+        sendsAtOnce = false
         guard let session = context.makeSession(name: name) else {
             ERR_clear_error()
             throw ReactorError("startTLS", code: EINVAL)

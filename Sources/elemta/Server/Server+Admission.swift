@@ -56,6 +56,7 @@ extension Server {
         let id = sessions.insert(session)
         do {
             let connection = try Connection(loop: loop, accepted: socket, delegate: session)
+            connection.sendsAtOnce = true
             session.begin(connection, id: id)
         } catch {
             sessions.remove(id)
