@@ -80,6 +80,14 @@ public struct DeliveryTimeouts: Sendable {
     /// RFC 5321 4.5.3.2.6.
     public var endOfData = Duration.seconds(600)
 
+    /// How long a server may be silent before it is ready for mail, if others wait for its place: when
+    /// nothing is known about it, and when it was silent the first time.
+    var firstLook = Duration.milliseconds(150)
+    var secondLook = Duration.seconds(10)
+    /// How long a destination none of whose servers has greeted has one connection, before another is
+    /// tried beside it.
+    var trial = Duration.seconds(5)
+
     public init() {}
 
     /// A server that takes fewer octets than this within `block` makes no progress.

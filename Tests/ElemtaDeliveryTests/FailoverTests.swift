@@ -70,6 +70,28 @@ struct FailoverTests {
         if let bad { #expect(bad.record.dialogues.count == 1) }
     }
 
+    @Test func aBackupBehindEightDeadAddressesIsTried() throws {
+        let good = try ScriptedServer(
+            on: SocketAddress(host: .v4(Self.second), port: 0), ScriptedServer.polite())
+        let store = MemoryStore()
+        let service = DeliveryService(try settings()) { _ in }
+        let hosts = (0..<3).map { number in
+            MailHost(
+                name: "mx\(number).example.com", preference: 10,
+                addresses: (1...4).map { IPAddress(v4: 0x7F00_0150 + number * 4 + $0) })
+        }
+        let backup = MailHost(
+            name: "backup.example.com", preference: 20, addresses: [IPAddress(v4: Self.second)])
+        try service.start(store: store, resolver: nil) { _, answer in
+            answer(.hosts(hosts + [backup], secondsToLive: 300))
+        }
+        service.deliver([
+            try store.add(1, destination: "mx:example.com:\(good.address.port)")
+        ])
+        #expect(try store.take(1).map(\.summary) == ["relayed 2.0.0"])
+        service.stop(grace: .zero)
+    }
+
     @Test(
         "When no host takes mail, one that may later keeps it",
         arguments: [

@@ -114,6 +114,35 @@ struct HostLookupTests {
         #expect(found.allSatisfy { $0.addresses.count == HostLookup.maximumAddressesPerHost })
     }
 
+    @Test func aBackupBehindManyEqualHostsIsAskedFor() throws {
+        let records =
+            (0..<30).map { DNSRecord.mailExchanger(preference: 10, host: "h\($0)") } + [
+                .mailExchanger(preference: 20, host: "backup")
+            ]
+        var asked: Set<String> = []
+        let lookup = HostLookup(
+            ask: { name, type, completion in
+                if type != .mailExchanger { asked.insert(name) }
+                completion(
+                    type == .mailExchanger ? .records(records, secondsToLive: 1) : .noRecords)
+            },
+            isOwn: { _ in false }, completion: { _ in })
+        lookup.start(.mailExchangers(of: try #require(Domain("d"))))
+        #expect(asked.count == HostLookup.maximumHosts)
+        #expect(asked.contains("backup"))
+    }
+
+    @Test(
+        "Of many the first of each preference is among the few",
+        arguments: [
+            ([1, 1, 1, 1], [1, 1, 1]), ([1, 1, 1, 2], [1, 1, 2]), ([1, 1, 1, 2, 2, 3], [1, 2, 3]),
+            // Those that failed a moment ago come last.
+            ([2, 2, 2, 2, 1], [2, 2, 1]), ([4, 3, 2, 1], [3, 2, 1]), ([1, 2], [1, 2]),
+        ] as [([UInt16], [UInt16])])
+    func prefixes(all: [UInt16], few: [UInt16]) {
+        #expect(all.prefix(3, reachingEach: \.self) == few)
+    }
+
     private static func find(
         _ host: RemoteServer.Host, _ answers: [String: DNSAnswer]
     ) -> String {

@@ -10,8 +10,34 @@ import Testing
 struct PacingTests {
     private static let start = MonotonicTime(nanoseconds: 1_000_000_000)
 
-    @Test func aWindowGrowsWithEachMessageWhileItIsUsed() {
+    private static func openWindow(ceiling: Int) -> DestinationWindow {
+        var window = DestinationWindow(ceiling: ceiling)
+        let isNews = window.open()
+        #expect(isNews)
+        return window
+    }
+
+    @Test func aWindowOpensWithTheFirstGreeting() {
         var window = DestinationWindow(ceiling: 20)
+        #expect(window.room(beside: 0, at: Self.start) == 1)
+        #expect(window.room(beside: 1, at: Self.start) == 0)
+        for count in 2...5 {
+            let mayTry = window.tryAnother()
+            #expect(mayTry)
+            #expect(window.room(beside: 0, at: Self.start) == count)
+        }
+        var mayTry = window.tryAnother()
+        #expect(!mayTry)
+        let news = [window.open(), window.open()]
+        #expect(news == [true, false])
+        mayTry = window.tryAnother()
+        #expect(!mayTry)
+        window.messageTaken(connections: 5)
+        #expect(window.room(beside: 0, at: Self.start) == 6)
+    }
+
+    @Test func aWindowGrowsWithEachMessageWhileItIsUsed() {
+        var window = Self.openWindow(ceiling: 20)
         #expect(window.size == 5)
         #expect(window.room(beside: 3, at: Self.start) == 2)
         // One connection takes all there is: more of them are of no use.
@@ -24,7 +50,7 @@ struct PacingTests {
     }
 
     @Test func aRefusalCostsOneConnectionAndSlowsTheGrowth() {
-        var window = DestinationWindow(ceiling: 20)
+        var window = Self.openWindow(ceiling: 20)
         for _ in 0..<5 { window.messageTaken(connections: window.size) }
         #expect(window.size == 10)
         for _ in 0..<3 { window.connectionRefused(at: Self.start) }

@@ -120,7 +120,7 @@ final class HostLookup {
                 hosts.removeAll { $0.preference >= own.preference }
                 if hosts.isEmpty { return finish(.failed(.loop)) }
             }
-            findAddresses(of: Array(hosts.prefix(Self.maximumHosts)))
+            findAddresses(of: hosts.prefix(Self.maximumHosts, reachingEach: \.preference))
         }
     }
 

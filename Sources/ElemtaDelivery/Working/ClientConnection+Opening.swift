@@ -22,6 +22,9 @@ extension ClientConnection {
         race.start()
     }
 
+    /// Those that are being tried.
+    var targetsUnderWay: [DeliveryTarget] { race?.underWay ?? [target] }
+
     private func raceEnded(_ outcome: HostRace.Outcome) {
         race = nil
         switch outcome {

@@ -37,6 +37,11 @@ final class ClientConnection: ConnectionDelegate {
     private var sender: ContentSender?
     private var messageCount = 0
     private var repliesSeen = 0
+    /// When the server was heard last: connected, greeted, replied, agreed on TLS. At first, when the
+    /// connection was begun.
+    private(set) var latestSign: MonotonicTime
+    /// The destination was silent when it was tried before.
+    let isSecondLook: Bool
     /// Octets of content handed to the connection, and how many of them had been sent when progress
     /// was last seen.
     private var handedCount = 0
@@ -47,11 +52,17 @@ final class ClientConnection: ConnectionDelegate {
         self.queue = queue
         target = targets[0]
         furtherTargets = targets[...]
+        latestSign = worker.now
+        isSecondLook = queue.standing.isSilent
         session = ClientSession(heloName: worker.heloName)
     }
 
     var isResting: Bool {
         if case .idle = phase { true } else { false }
+    }
+
+    var isOpening: Bool {
+        if case .opening = phase { true } else { false }
     }
 
     /// Whether a message before went well enough for the next.
@@ -88,11 +99,13 @@ final class ClientConnection: ConnectionDelegate {
         }
         guard connection?.isClosed == false, session.replyCount != repliesSeen else { return }
         setDeadline()
+        if isOpening { worker.answered(self) }
     }
 
     /// The deadline of what is awaited now, from now.
     func setDeadline() {
         repliesSeen = session.replyCount
+        latestSign = worker.now
         let limit: Duration? =
             if case .idle = phase { worker.settings.idleConnection } else {
                 worker.settings.timeouts.limit(for: session.stage)
@@ -306,11 +319,20 @@ final class ClientConnection: ConnectionDelegate {
         if case .closed = phase { return }
         race?.cancel()
         race = nil
-        let wasOpening = if case .opening = phase { true } else { false }
+        let wasOpening = isOpening
         // Nothing is known against a message that nobody was told of.
         if case .preparing(let job) = phase { worker.returnItem(of: job, to: queue) }
         phase = .closed
         worker.closed(self, wasOpening: wasOpening)
+    }
+
+    /// Another destination gets the place; nothing is told.
+    func leavePlace() {
+        race?.cancel()
+        race = nil
+        connection?.close()
+        connection = nil
+        phase = .closed
     }
 
     /// The worker stops: rests and attempts to connect end at once, and, when `atOnce`, so does a

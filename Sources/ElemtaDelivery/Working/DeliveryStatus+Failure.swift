@@ -61,6 +61,14 @@ struct FailureReason {
             "Can't connect to \(target.description): \(error)", nextHop: target.description)
     }
 
+    /// Others had to have the place.
+    init(silentFor silence: Duration, _ target: DeliveryTarget) {
+        self.init(
+            EnhancedStatus(.persistentTransientFailure, 4, 1),
+            "\(target.description) said nothing for \(silence.components.seconds) s, and the connection "
+                + "was needed for other mail", nextHop: target.description)
+    }
+
     /// What went wrong in the dialogue with `target`.
     init(_ failure: ClientFailure, with target: DeliveryTarget) {
         let nextHop = target.description

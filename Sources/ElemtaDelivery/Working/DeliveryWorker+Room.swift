@@ -1,4 +1,3 @@
-import DequeModule
 import ElemtaQueue
 import ElemtaReactor
 import ElemtaSMTP
@@ -11,21 +10,12 @@ extension DeliveryWorker {
 
     var hasRoom: Bool { table.count + racerCount < maximumConnections && shortage == nil }
 
-    /// Whether an address may be tried beside another.
-    var hasRoomForRacer: Bool { hasRoom }
-
     /// `queue` is served again when there is room.
     func waitForRoom(_ queue: DestinationQueue) {
-        if !queue.isWaitingForRoom { waitingForRoom.append(queue.destination) }
+        guard !queue.isWaitingForRoom else { return }
         queue.isWaitingForRoom = true
-    }
-
-    func serveThoseWaiting() {
-        while hasRoom, let next = waitingForRoom.popFirst() {
-            guard let queue = queues[next] else { continue }
-            queue.isWaitingForRoom = false
-            serve(queue)
-        }
+        line.join(queue.destination, queue.standing.isSilent ? .second : .first)
+        expectPlaces(at: now)
     }
 
     func beginShortage() {
@@ -39,7 +29,7 @@ extension DeliveryWorker {
     /// A connection couldn't be tried, for want of a socket. Its mail waits here.
     func hadNoDescriptor(_ connection: ClientConnection) {
         let queue = connection.queue
-        queue.openingCount -= 1
+        endOpening(connection)
         beginShortage()
         if !queue.items.isEmpty { waitForRoom(queue) }
         remove(connection)
@@ -57,6 +47,8 @@ extension DeliveryWorker {
             lender.connections[ObjectIdentifier(connection)] = nil
             lender.idle.removeAll { $0 === connection }
             connection.move(to: queue)
+            queue.standing = .proven(now)
+            _ = queue.window.open()
             queue.connections[ObjectIdentifier(connection)] = connection
             connection.wake()
             forgetIfUnused(lender)

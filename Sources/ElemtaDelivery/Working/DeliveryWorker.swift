@@ -21,7 +21,7 @@ final class DeliveryWorker {
     let tls: TLSContexts
     var clearHosts = ClearHosts()
     private let ownHosts: OwnHosts
-    private let store: any MessageStore
+    let store: any MessageStore
     let events: @Sendable (DeliveryEvent) -> Void
     /// Asks for the hosts of a next hop; the answer comes as a message.
     private let resolve: (Destination, RemoteServer) -> Void
@@ -31,22 +31,32 @@ final class DeliveryWorker {
     var queues: [Destination: DestinationQueue] = [:]
     let table = ConnectionTable<ClientConnection>()
     /// Those whose QUIT is on its way, so that stopping can wait for it.
-    private var partingConnections: [ObjectIdentifier: ClientConnection] = [:]
+    var partingConnections: [ObjectIdentifier: ClientConnection] = [:]
     let maximumConnections: Int
     /// Sockets of connections that are tried beside another one: `HostRace`.
-    var racerCount = 0
+    var racerCount = 0 {
+        didSet { if racerCount < oldValue { roomAppeared() } }
+    }
     var shared = SharedConnections()
     /// While no descriptor was to be had: nothing is opened.
     var shortage: LoopTimer?
     /// Destinations that want a connection when one is free.
-    var waitingForRoom: Deque<Destination> = []
+    var line = RoomLine()
+    var isServingLine = false
+    /// Those that want to try one address more when there is room.
+    var waitingRaces: [ObjectIdentifier: HostRace] = [:]
+    /// Connections that are opened for destinations that were silent before.
+    var secondLooks = 0
+    /// When places are looked for that are free or may be taken back.
+    var placeTimer: (due: MonotonicTime, timer: LoopTimer)?
+    var latestPlaceSearch = MonotonicTime(nanoseconds: 0)
     private var sweep: LoopTimer?
     /// Told to the spool when everything that happens now has happened.
-    private var outcomes: [DeliveryOutcome] = []
-    private var flush: LoopTimer?
-    private var phase = Phase.running
+    var outcomes: [DeliveryOutcome] = []
+    var flush: LoopTimer?
+    var phase = Phase.running
 
-    private enum Phase {
+    enum Phase {
         case running
         case stopping(LoopTimer)
     }
@@ -153,13 +163,16 @@ final class DeliveryWorker {
             connection.id = table.insert(connection)
             queue.connections[ObjectIdentifier(connection)] = connection
             queue.openingCount += 1
+            if connection.isSecondLook { secondLooks += 1 }
+            if !line.isEmpty { expectPlaces(at: now + settings.timeouts.firstLook) }
             connection.openNext()
+            tryAnotherLater(queue)
         }
     }
 
     /// Whether some destination waits for a connection that it may not open now.
     var isRoomWanted: Bool {
-        waitingForRoom.contains { (queues[$0]?.connectionsWanted(at: now) ?? 0) > 0 }
+        line.contains { (queues[$0]?.connectionsWanted(at: now) ?? 0) > 0 }
     }
 
     /// Ends a resting connection of whatever destination.
@@ -209,32 +222,6 @@ final class DeliveryWorker {
         }
     }
 
-    /// All that waits gets the same answer: nobody could be asked. One of them has found that out
-    /// when it may pass; the spool keeps the others until the destination is back.
-    private func giveUp(
-        _ queue: DestinationQueue, _ reason: FailureReason, over connection: ClientConnection?
-    ) {
-        let (outcome, results): (DeliveryEvent.Outcome, DeliveryOutcome.Results) =
-            switch reason.kind {
-            case .permanent: (.failed, .all(.failed(reason.status)))
-            case .transient: (.deferred, .unreached(reason.status))
-            case .loginFailed: (.loginFailed, .unreached(reason.status))
-            }
-        var isFirst = true
-        while let item = queue.items.popFirst() {
-            answer(
-                DeliveryOutcome(id: item.id, destination: queue.destination, results: results))
-            guard isFirst || reason.isPermanent else { continue }
-            isFirst = false
-            events(
-                DeliveryEvent(
-                    id: item.id, recipient: nil, destination: queue.destination,
-                    host: connection?.target.host, address: connection?.target.address,
-                    channel: nil, outcome: outcome, status: reason.status, duration: .zero))
-        }
-        forgetIfUnused(queue)
-    }
-
     // MARK: What connections say
 
     func source(for address: SocketAddress) -> SocketAddress? {
@@ -250,12 +237,13 @@ final class DeliveryWorker {
 
     /// A connection has become ready for its first message.
     func opened(_ connection: ClientConnection) {
-        connection.queue.openingCount -= 1
+        endOpening(connection)
+        connection.queue.standing = .proven(now)
     }
 
     func couldNotOpen(_ connection: ClientConnection, _ reason: FailureReason) {
         let queue = connection.queue
-        queue.openingCount -= 1
+        endOpening(connection)
         queue.window.connectionRefused(at: now)
         remove(connection)
         // Others that stand, or are still trying, go on with what waits.
@@ -282,69 +270,10 @@ final class DeliveryWorker {
         return nil
     }
 
-    func notAttempted(_ item: DestinationQueue.Item, of queue: DestinationQueue) {
-        answer(
-            DeliveryOutcome(
-                id: item.id, destination: queue.destination, results: .all(.notAttempted)))
-    }
-
-    func unreadable(
-        _ item: DestinationQueue.Item, of queue: DestinationQueue, _ error: SpoolError
-    ) {
-        let reason = FailureReason(unreadable: error)
-        answer(
-            DeliveryOutcome(
-                id: item.id, destination: queue.destination, results: .all(reason.result)))
-        events(
-            DeliveryEvent(
-                id: item.id, recipient: nil, destination: queue.destination, host: nil,
-                address: nil, channel: nil, outcome: .deferred, status: reason.status,
-                duration: .zero))
-    }
-
     /// The item is the next again.
     func returnItem(of job: DeliveryJob, to queue: DestinationQueue) {
         if isStopping { return notAttempted(job.item, of: queue) }
         queue.items.prepend(job.item)
-    }
-
-    func settle(
-        _ job: DeliveryJob, _ result: TransactionResult, over connection: ClientConnection,
-        reportsFollow: Bool
-    ) {
-        connection.queue.note(result, at: now)
-        let mailProtocol = connection.queue.mailProtocol
-        job.settle(
-            result.verdicts, connection.target, security: connection.channel.words,
-            accepted: {
-                mailProtocol == .smtp
-                    ? .relayed($0, reportsFollow: reportsFollow) : .delivered($0)
-            }
-        ) { recipient, recipientResult in
-            // Who has had a reply of his own, as by LMTP, has no twin.
-            let mayBeDuplicated = result.mayBeDuplicated && recipientResult.status?.code == 0
-            tell(job, of: recipient, recipientResult, mayBeDuplicated, over: connection)
-        }
-    }
-
-    func tell(
-        _ job: DeliveryJob, of recipient: ForwardPath?, _ result: RecipientResult,
-        _ mayBeDuplicated: Bool, over connection: ClientConnection
-    ) {
-        let outcome: DeliveryEvent.Outcome
-        switch result {
-        case .delivered, .relayed: outcome = .delivered
-        case .deferred: outcome = mayBeDuplicated ? .possiblyDuplicated : .deferred
-        case .failed: outcome = .failed
-        case .notAttempted: return
-        }
-        events(
-            DeliveryEvent(
-                id: job.item.id, recipient: recipient, destination: connection.queue.destination,
-                host: connection.target.host, address: connection.target.address,
-                channel: connection.channel, outcome: outcome,
-                status: result.status ?? DeliveryStatus(),
-                duration: now - job.began))
     }
 
     func finish(_ job: DeliveryJob, of queue: DestinationQueue) {
@@ -354,7 +283,7 @@ final class DeliveryWorker {
     }
 
     func closed(_ connection: ClientConnection, wasOpening: Bool) {
-        if wasOpening { connection.queue.openingCount -= 1 }
+        if wasOpening { endOpening(connection) }
         remove(connection)
         afterRemoval(of: connection)
     }
@@ -380,57 +309,5 @@ final class DeliveryWorker {
         serveThoseWaiting()
         serve(connection.queue)
         endIfStopped()
-    }
-
-    // MARK: Stopping
-
-    private func stop(_ grace: Duration) {
-        guard !isStopping else { return }
-        phase = .stopping(
-            loop.after(grace) { [unowned self] in
-                stopConnections(atOnce: true)
-                partingConnections = [:]
-                endIfStopped()
-            })
-        for queue in queues.values {
-            while let item = queue.items.popFirst() { notAttempted(item, of: queue) }
-        }
-        stopConnections(atOnce: false)
-        endIfStopped()
-    }
-
-    private func stopConnections(atOnce: Bool) {
-        var all: [ClientConnection] = []
-        table.forEach { all.append($1) }
-        for connection in all { connection.stop(atOnce: atOnce) }
-    }
-
-    /// The grace time is over in the middle of a message.
-    func giveBack(_ job: DeliveryJob, over connection: ClientConnection, mayBeDuplicated: Bool) {
-        answer(job.outcome(for: connection.queue.destination))
-        guard mayBeDuplicated else { return }
-        let reason = FailureReason(.abandoned("shutting down"), with: connection.target)
-        tell(job, of: nil, .deferred(reason.status), true, over: connection)
-    }
-
-    private func endIfStopped() {
-        guard isStopping, table.count == 0, partingConnections.isEmpty else { return }
-        flushOutcomes()
-        loop.stop()
-    }
-
-    // MARK: Outcomes
-
-    /// Keeps the outcome for the end of this turn of the loop: one commit of the spool for all.
-    func answer(_ outcome: DeliveryOutcome) {
-        outcomes.append(outcome)
-        if flush == nil { flush = loop.after(.zero) { [unowned self] in flushOutcomes() } }
-    }
-
-    private func flushOutcomes() {
-        flush = nil
-        guard !outcomes.isEmpty else { return }
-        store.record(outcomes)
-        outcomes.removeAll(keepingCapacity: true)
     }
 }

@@ -75,8 +75,11 @@ final class DestinationQueue {
     var rateTimer: LoopTimer?
     /// What `rateTimer` waits for, if mail waits for it too.
     var isHeldBackUntil: MonotonicTime?
-    /// In the worker's list of those that wait for a free connection.
+    /// In the worker's line of those that wait for a free connection.
     var isWaitingForRoom = false
+    var standing = Standing.unknown
+    /// While no server has greeted: when one connection more is tried.
+    var trial: LoopTimer?
     private var avoided: [SocketAddress: MonotonicTime] = [:]
 
     init(
@@ -165,9 +168,18 @@ final class DestinationQueue {
     func targets(of hosts: [MailHost], at now: MonotonicTime) -> [DeliveryTarget] {
         avoided = avoided.filter { $0.value > now }
         let targets = server.targets(on: hosts, speaking: mailProtocol)
-        let fresh = targets.filter { avoided[$0.address] == nil }
-        let failed = targets.filter { avoided[$0.address] != nil }
-        return Array((fresh + failed).prefix(Self.maximumTargets))
+        let hanging = hangingAddresses
+        func isFresh(_ target: DeliveryTarget) -> Bool {
+            avoided[target.address] == nil && !hanging.contains(target.address)
+        }
+        let ordered = targets.filter(isFresh) + targets.filter { !isFresh($0) }
+        return ordered.prefix(Self.maximumTargets, reachingEach: \.preference)
+    }
+
+    /// Where connections are under way that no server has answered so far.
+    private var hangingAddresses: Set<SocketAddress> {
+        if window.isOpen { return [] }
+        return Set(connections.values.flatMap { $0.targetsUnderWay.map(\.address) })
     }
 }
 

@@ -71,29 +71,41 @@ final class HostRace: ConnectionDelegate {
     func cancel() {
         isOver = true
         timer = nil
+        worker.waitingRaces[ObjectIdentifier(self)] = nil
         for attempt in attempts { attempt.connection.close() }
         attempts = []
     }
 
-    /// At the start, when an attempt has failed, and when the latest has had its head start.
-    private func beginNext() {
-        while !isOver, let next = waiting.first, mayBegin(next) {
+    /// Those that are being tried.
+    var underWay: [DeliveryTarget] { attempts.map(\.target) }
+
+    /// At the start, when an attempt has failed, when the latest has had its head start, and when
+    /// there is room after that.
+    func beginNext() {
+        timer = nil
+        worker.waitingRaces[ObjectIdentifier(self)] = nil
+        var hasBegun = false
+        while !isOver, !hasBegun, let next = waiting.first, mayBegin(next) {
             waiting.removeFirst()
-            if begin(next) { break }
+            hasBegun = begin(next)
         }
         if isOver { return }
         guard let first = attempts.first else { return end(.lost) }
-        let isRacing =
-            waiting.first?.preference == first.target.preference
-            && attempts.count < Self.maximumAttempts
-        timer =
-            isRacing ? worker.loop.after(Self.headStart) { [weak self] in self?.beginNext() } : nil
+        guard let next = waiting.first, mayRace(next, first) else { return }
+        if hasBegun {
+            timer = worker.loop.after(Self.headStart) { [weak self] in self?.beginNext() }
+        } else {
+            worker.waitingRaces[ObjectIdentifier(self)] = self
+        }
     }
 
     private func mayBegin(_ next: DeliveryTarget) -> Bool {
         guard let first = attempts.first else { return true }
-        return next.preference == first.target.preference
-            && attempts.count < Self.maximumAttempts && worker.hasRoomForRacer
+        return mayRace(next, first) && worker.hasRoom
+    }
+
+    private func mayRace(_ next: DeliveryTarget, _ first: Attempt) -> Bool {
+        next.preference == first.target.preference && attempts.count < Self.maximumAttempts
     }
 
     /// False: it has failed already.
@@ -110,6 +122,7 @@ final class HostRace: ConnectionDelegate {
                 return false
             }
             waiting = [target] + waiting
+            worker.beginShortage()
             // Those that are under way may get there.
             if attempts.isEmpty { end(.noDescriptors) }
             return true
