@@ -212,6 +212,33 @@ struct MaildirTests {
         #expect(names(folder.path) == results.map { "u\($0.recipient)" }.sorted())
     }
 
+    @Test func manyRecipientsAreAnsweredInPortions() throws {
+        let folder = try TemporaryDirectory()
+        defer { folder.remove() }
+        let template = "\(folder.path)/{local}"
+        let store = MemoryStore()
+        let delivery = try MaildirDelivery(
+            store: store, ownDomain: try #require(Domain("mail.example.org")),
+            portion: .init(recipients: 2, time: .zero)
+        ) { _ in }
+        let recipients = (0..<5).map { "u\($0)@x.example" }
+        let item = try store.add(1, to: recipients, destination: "maildir:\(template)")
+        delivery.deliver([item])
+        #expect(
+            try store.take(1).map(\.summary) == ["0: delivered 2.0.0, 1: delivered 2.0.0"])
+        #expect(names(folder.path) == ["u0", "u1"])
+        // The queue offers the rest again.
+        delivery.deliver([
+            WorkItem(
+                id: item.id, destination: item.destination, octets: item.octets,
+                recipients: .indices([2, 3, 4]))
+        ])
+        #expect(
+            try store.take(1).map(\.summary) == ["2: delivered 2.0.0, 3: delivered 2.0.0"])
+        delivery.stop()
+        #expect(names(folder.path) == ["u0", "u1", "u2", "u3"])
+    }
+
     @Test func aRouteSaysWhatStandsInItsWay() throws {
         let folder = try TemporaryDirectory()
         defer { folder.remove() }

@@ -8,15 +8,23 @@ final class MaildirDelivery: Sendable {
     /// The kernel gathers what they sync at the same time; more of them only make a disk seek more.
     private static let threadCount = 4
 
+    /// What is answered together: an item ends when it has had so many recipients in so long, and the
+    /// others are offered again. Whoever has got it and isn't recorded gets it twice after a crash.
+    struct Portion {
+        var recipients = 100
+        var time = Duration.seconds(1)
+    }
+
     private let side: ThreadSide
     private let threads: [NamedThread]
 
     /// Starts the threads. `ownDomain` is where `<Postmaster>` without a domain is.
     init(
-        store: any MessageStore, ownDomain: Domain,
+        store: any MessageStore, ownDomain: Domain, portion: Portion = Portion(),
         events: @escaping @Sendable (DeliveryEvent) -> Void
     ) throws(DeliveryError) {
-        let side = ThreadSide(store: store, ownDomain: ownDomain, events: events)
+        let side = ThreadSide(
+            store: store, ownDomain: ownDomain, portion: portion, events: events)
         var threads: [NamedThread] = []
         do throws(ThreadError) {
             for number in 0..<Self.threadCount {
@@ -44,15 +52,17 @@ final class MaildirDelivery: Sendable {
         private let isStopping = Locked(false)
         private let store: any MessageStore
         private let ownDomain: Domain
+        private let portion: Portion
         private let events: @Sendable (DeliveryEvent) -> Void
         private let writer: MaildirWriter
 
         init(
-            store: any MessageStore, ownDomain: Domain,
+            store: any MessageStore, ownDomain: Domain, portion: Portion,
             events: @escaping @Sendable (DeliveryEvent) -> Void
         ) {
             self.store = store
             self.ownDomain = ownDomain
+            self.portion = portion
             self.events = events
             writer = MaildirWriter(hostname: "\(ownDomain)")
         }
@@ -104,13 +114,17 @@ final class MaildirDelivery: Sendable {
                 id: item.id, destination: item.destination, results: .unreached(reason.status))
         }
 
-        /// Of those whose turn came before the server stops: the others count as not attempted.
+        /// Of one portion, or of those whose turn came before the server stops: the others count as not
+        /// attempted.
         private func results(
             of item: WorkItem, _ message: OutboundMessage, _ template: MaildirTemplate
         ) -> [(recipient: UInt32, result: RecipientResult)] {
             var results: [(recipient: UInt32, result: RecipientResult)] = []
+            let start = MonotonicTime.now
             for index in item.recipients.pending(in: message.envelope) {
-                if isStopping.withLock({ $0 }) { break }
+                let isEnough =
+                    results.count >= portion.recipients && .now - start >= portion.time
+                if isEnough || isStopping.withLock({ $0 }) { break }
                 let recipient = message.envelope.recipients[index].path
                 let began = MonotonicTime.now
                 let result = deliver(message, to: recipient, template)
