@@ -26,11 +26,11 @@ run: build ## install what's missing, build, start the server with $(CONFIG); Ct
 	@exec $(release) server --config $(CONFIG)
 
 build: needed-to-run ## install what's missing and build the release binary
-	swift build -c release
+	swift build -c release $$(scripts/release-flags)
 
 test: needed-to-test ## everything: lint, boundary audit, unit tests, whole-server tests, a minute of fuzzing
 	@$(MAKE) --no-print-directory lint audit unit
-	swift build -c release
+	swift build -c release $$(scripts/release-flags)
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SECONDS_IN_TEST)
 	@$(MAKE) --no-print-directory acceptance
 
@@ -51,11 +51,11 @@ acceptance: ## whole-server tests against the release binary, as it is built now
 	$(acceptance) --binary $(release)
 
 soak: needed-to-test ## what takes longer: 200 rounds of kill -9 under load, 60 power losses
-	swift build -c release
+	swift build -c release $$(scripts/release-flags)
 	KILL_ROUNDS=200 POWER_ROUNDS=6 POWER_CUTS=10 $(acceptance) --binary $(release) test_kill test_power
 
 faults: needed-to-test ## every call to the disk fails, one after the other
-	swift build -c release
+	swift build -c release $$(scripts/release-flags)
 	FAULTS=all $(acceptance) --binary $(release) test_faults
 
 sanitize: needed-to-sanitize ## the whole-server tests against AddressSanitizer and ThreadSanitizer builds
@@ -84,3 +84,5 @@ needed-to-sanitize:
 
 needed-to-test:
 	@scripts/dependencies test
+
+include packaging/packaging.mk
