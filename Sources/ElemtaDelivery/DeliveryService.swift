@@ -30,6 +30,7 @@ public final class DeliveryService: DeliveryDispatch {
         let store: any MessageStore
         let resolver: Resolver?
         let workers: [LoopThread<WorkerMessage>]
+        let colleagues: Colleagues
         /// Nil without a route to a maildir.
         let maildirs: MaildirDelivery?
         let preparation: ContentPreparation
@@ -78,10 +79,14 @@ public final class DeliveryService: DeliveryDispatch {
         let preparation = try ContentPreparation(store)
         let running: Running
         do throws(DeliveryError) {
-            let workers = try workers(store, tls, find, preparation)
+            let paths = (0..<max(1, settings.maximumWorkers)).map { _ in
+                AnswerPath<WorkerMessage>()
+            }
+            let colleagues = Colleagues(paths)
+            let workers = try workers(store, tls, find, preparation, paths, colleagues)
             do throws(DeliveryError) {
                 running = Running(
-                    store: store, resolver: resolver, workers: workers,
+                    store: store, resolver: resolver, workers: workers, colleagues: colleagues,
                     maildirs: try maildirDelivery(store), preparation: preparation)
             } catch {
                 Self.end(workers)
@@ -111,12 +116,15 @@ public final class DeliveryService: DeliveryDispatch {
 
     private func workers(
         _ store: any MessageStore, _ tls: TLSContexts, _ find: @escaping Find,
-        _ preparation: ContentPreparation
+        _ preparation: ContentPreparation, _ paths: [AnswerPath<WorkerMessage>],
+        _ colleagues: Colleagues
     ) throws(DeliveryError) -> [LoopThread<WorkerMessage>] {
         var workers: [LoopThread<WorkerMessage>] = []
-        for number in 0..<max(1, settings.maximumWorkers) {
+        for (number, path) in paths.enumerated() {
             do throws(DeliveryError) {
-                workers.append(try worker(number, store, tls, find, preparation))
+                let thread = try worker(number, store, tls, find, preparation, path, colleagues)
+                path.lead(to: thread)
+                workers.append(thread)
             } catch {
                 Self.end(workers)
                 throw error
@@ -132,17 +140,17 @@ public final class DeliveryService: DeliveryDispatch {
 
     private func worker(
         _ number: Int, _ store: any MessageStore, _ tls: TLSContexts, _ find: @escaping Find,
-        _ preparation: ContentPreparation
+        _ preparation: ContentPreparation, _ answers: AnswerPath<WorkerMessage>,
+        _ colleagues: Colleagues
     ) throws(DeliveryError) -> LoopThread<WorkerMessage> {
         let settings = settings
         let events = events
         // Each has its share: a connection that one worker closes can't be waited for by another.
         let connections = max(1, settings.maximumConnections / max(1, settings.maximumWorkers))
-        let answers = AnswerPath<WorkerMessage>()
-        let thread = try LoopThread<WorkerMessage>("elemta-out-\(number)") { loop in
+        return try LoopThread<WorkerMessage>("elemta-out-\(number)") { loop in
             let worker = DeliveryWorker(
-                loop: loop, settings: settings, maximumConnections: connections, tls: tls,
-                store: store, events: events,
+                loop: loop, number: number, colleagues: colleagues, settings: settings,
+                maximumConnections: connections, tls: tls, store: store, events: events,
                 resolve: { destination, server in
                     find(server) { answers.post(.resolved(destination, $0)) }
                 },
@@ -154,8 +162,6 @@ public final class DeliveryService: DeliveryDispatch {
                 })
             return { worker.receive($0) }
         }
-        answers.lead(to: thread)
-        return thread
     }
 
     public func deliver(_ work: [WorkItem]) {
@@ -180,7 +186,8 @@ public final class DeliveryService: DeliveryDispatch {
     }
 
     /// Under the lock, so that no worker gets work after it was told to stop. A destination belongs
-    /// to one worker: its connections, window and addresses need no lock.
+    /// to one worker: its connections, window and addresses need no lock. For a domain with mail
+    /// exchangers it may be another one, once they are known: `DeliveryWorker.handOver`.
     private static func distribute(
         _ work: [WorkItem], to running: Running
     ) -> [DeliveryOutcome] {
@@ -232,6 +239,7 @@ public final class DeliveryService: DeliveryDispatch {
             return running
         }
         guard let running else { return }
+        running.colleagues.end()
         for worker in running.workers { worker.post(.stop(grace: grace)) }
         running.maildirs?.stop()
         for worker in running.workers { worker.join() }

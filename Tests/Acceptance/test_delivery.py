@@ -1,6 +1,7 @@
 """How Elemta speaks to the next hop."""
 
 import resource
+import socket
 
 from harness.case import Case, SharedServerCase, routes_to, unique
 from harness.sink import EVERYTHING, Always
@@ -194,6 +195,29 @@ class ConnectionLimits(Case):
         messages = sink.wait_for(30)
         per_connection = [message.connection for message in messages]
         self.assertLessEqual(max(per_connection.count(number) for number in set(per_connection)), 3)
+
+
+class HangingDestinations(Case):
+    def test_those_that_never_greet_hold_up_nobody(self):
+        sink = self.sink()
+        # The kernel takes connections, and nobody ever says anything.
+        silent = socket.create_server(("0.0.0.0", 0), backlog=200)
+        self.addCleanup(silent.close)
+        routes = [
+            {"domain": f"d{number}.example.net", "deliver": f"smtp://127.0.1.{number}:{silent.getsockname()[1]}"}
+            for number in range(1, 61)
+        ]
+        server = self.server(
+            {
+                "queue": {"max_workers": 1},
+                "delivery": {"max_connections": 6, "routes": [*routes, {"domain": "*", "deliver": sink.route}]},
+            }
+        )
+        accept(self, server, [f"a@d{number}.example.net" for number in range(1, 61)])
+        accept(self, server)
+        self.assertEqual(sink.wait_for(1)[0].addresses, ["b@example.com"])
+        # They are put off in their turn, as destinations that are down.
+        until(lambda: "said nothing for" in server.log, "one that was silent is put off", 30)
 
 
 class PartialResults(Case):

@@ -174,12 +174,15 @@ struct FailoverTests {
         service.stop(grace: .zero)
     }
 
-    @Test func domainsWithTheSameHostsShareConnections() throws {
+    @Test("Domains with the same hosts share connections among workers", arguments: [1, 5])
+    func sharedConnections(workers: Int) throws {
         let server = try ScriptedServer(
             on: SocketAddress(host: .v4(Self.second), port: 0), ScriptedServer.polite())
         let port = server.address.port
         let store = MemoryStore()
-        let service = DeliveryService(try settings()) { _ in }
+        var settings = try settings()
+        settings.maximumWorkers = workers
+        let service = DeliveryService(settings) { _ in }
         try service.start(store: store, resolver: nil) { _, answer in
             answer(Self.hosts((10, Self.second), (20, Self.third)))
         }

@@ -36,25 +36,6 @@ extension DeliveryWorker {
         afterRemoval(of: connection)
     }
 
-    /// Lets resting connections of other destinations to the same hosts take what waits.
-    func borrow(for queue: DestinationQueue, to hosts: [MailHost]) {
-        while !queue.items.isEmpty, !isHeldBack(queue),
-            queue.window.size > queue.connections.count,
-            let connection = shared.connection(for: queue, to: hosts)
-        {
-            let lender = connection.queue
-            shared.remove(connection)
-            lender.connections[ObjectIdentifier(connection)] = nil
-            lender.idle.removeAll { $0 === connection }
-            connection.move(to: queue)
-            queue.standing = .proven(now)
-            _ = queue.window.open()
-            queue.connections[ObjectIdentifier(connection)] = connection
-            connection.wake()
-            forgetIfUnused(lender)
-        }
-    }
-
     // MARK: Rates
 
     /// Whether what was sent lately limits what may be sent soon: then it isn't forgotten yet.

@@ -7,6 +7,8 @@ import ElemtaSMTP
 enum WorkerMessage: Sendable {
     case work([WorkItem])
     case resolved(Destination, Resolution)
+    /// What another worker had, with the hosts that it has found for it.
+    case adopted(Destination, [DestinationQueue.Item], Resolution)
     /// What was asked of `ContentPreparation` for a connection, which may be gone.
     case prepared(ConnectionID, ContentPreparation.Outcome)
     case stop(grace: Duration)
@@ -16,6 +18,9 @@ enum WorkerMessage: Sendable {
 /// short reads of the spool.
 final class DeliveryWorker {
     unowned let loop: EventLoop
+    /// Of this one among its colleagues.
+    let number: Int
+    let colleagues: Colleagues
     let settings: DeliverySettings
     let heloName: [UInt8]
     let tls: TLSContexts
@@ -62,12 +67,15 @@ final class DeliveryWorker {
     }
 
     init(
-        loop: EventLoop, settings: DeliverySettings, maximumConnections: Int, tls: TLSContexts,
-        store: any MessageStore, events: @escaping @Sendable (DeliveryEvent) -> Void,
+        loop: EventLoop, number: Int, colleagues: Colleagues, settings: DeliverySettings,
+        maximumConnections: Int, tls: TLSContexts, store: any MessageStore,
+        events: @escaping @Sendable (DeliveryEvent) -> Void,
         resolve: @escaping (Destination, RemoteServer) -> Void,
         prepare: @escaping (ConnectionID, DeliveryJob, _ inSevenBits: Bool) -> Void
     ) {
         self.loop = loop
+        self.number = number
+        self.colleagues = colleagues
         self.settings = settings
         heloName = Array(settings.heloName.utf8)
         ownHosts = OwnHosts(settings)
@@ -94,6 +102,8 @@ final class DeliveryWorker {
             switch message {
             case .work(let items): accept(items)
             case .resolved(let destination, let resolution): found(resolution, for: destination)
+            case .adopted(let destination, let items, let resolution):
+                adopt(items, for: destination, resolution)
             case .prepared(let id, let outcome): table[id]?.contentReady(outcome)
             case .stop(let grace): stop(grace)
             }
@@ -117,7 +127,7 @@ final class DeliveryWorker {
         }
     }
 
-    private func queue(for destination: Destination) -> DestinationQueue? {
+    func queue(for destination: Destination) -> DestinationQueue? {
         if let queue = queues[destination] { return queue }
         guard let terms = DeliveryTerms(name: destination.name),
             let (server, mailProtocol) = terms.hop.server
@@ -187,7 +197,9 @@ final class DeliveryWorker {
         if !isRemembered(queue) { queues[queue.destination] = nil }
     }
 
-    private func found(_ resolution: Resolution, for destination: Destination) {
+    func found(
+        _ resolution: Resolution, for destination: Destination, isAdopted: Bool = false
+    ) {
         guard let queue = queues[destination], case .asked = queue.hosts else { return }
         switch resolution {
         case .hosts(let found, let seconds):
@@ -201,6 +213,7 @@ final class DeliveryWorker {
                 queue.hosts = .unknown
                 return giveUp(queue, .unprovenExchangers(of: queue.server), over: nil)
             }
+            if !isAdopted, handOver(queue, to: hosts, resolution) { return }
             queue.hosts = .known(hosts, until: now + .seconds(min(max(seconds, 30), 600)))
             serve(queue)
         case .failed(.noAnswer) where DescriptorLimit.isReached:

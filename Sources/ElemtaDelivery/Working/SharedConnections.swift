@@ -2,9 +2,7 @@ import ElemtaReactor
 import ElemtaSMTP
 
 /// Resting connections that domains with the same mail exchangers use by turns. Belongs to its
-/// worker's thread.
-///
-/// A destination's worker is chosen before its hosts are known, so domains share what one worker has.
+/// worker's thread; `DeliveryWorker.handOver` brings such domains together.
 struct SharedConnections {
     /// What has to be the same: the host by name and address, and what was asked of TLS.
     private struct Key: Hashable {
