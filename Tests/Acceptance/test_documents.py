@@ -254,7 +254,8 @@ class Names(unittest.TestCase):
                         self.assertTrue(word in known, "no such word in the sources")
 
     def test_targets_of_make_are_there(self):
-        targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+        rules = "\n".join(file.read_text() for file in [ROOT / "Makefile", *ROOT.glob("*/*.mk")])
+        targets = set(re.findall(r"^([a-z-]+):", rules, re.M))
         for document in DOCUMENTS:
             typed = [line for _, lines in blocks(document, SHELL) for line in lines] + code_spans(document)
             for line in typed:
