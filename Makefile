@@ -53,6 +53,7 @@ acceptance: ## whole-server tests against the release binary, as it is built now
 soak: needed-to-test ## what takes longer: 200 rounds of kill -9 under load, 60 power losses
 	swift build -c release $$(scripts/release-flags)
 	KILL_ROUNDS=200 POWER_ROUNDS=6 POWER_CUTS=10 $(acceptance) --binary $(release) test_kill test_power
+	TAKEOVER_SECONDS=20 $(acceptance) --binary $(release) test_takeover
 
 faults: needed-to-test ## every call to the disk fails, one after the other
 	swift build -c release $$(scripts/release-flags)

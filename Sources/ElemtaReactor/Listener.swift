@@ -11,8 +11,10 @@ public final class Listener {
     /// The address with the port that the kernel chose.
     public var boundAddress: SocketAddress { socket.boundAddress }
 
+    /// Where it accepts.
+    public let socket: ListeningSocket
+
     private let loop: EventLoop
-    private let socket: ListeningSocket
     private let accepted: (consuming AcceptedSocket) -> Void
     private let refusal: [UInt8]
     private var spare: OwnedDescriptor?

@@ -1,6 +1,7 @@
 import ArgumentParser
 import ElemtaConfiguration
 import ElemtaQueue
+import ElemtaReactor
 import Glibc
 import Logging
 
@@ -22,6 +23,16 @@ struct ServerCommand: ParsableCommand {
             discussion: "\":2525\" is all addresses; \"127.0.0.1:2525\"; \"[::1]:2525\".",
             valueName: "address"))
     var listen: String?
+
+    @Flag(
+        help: ArgumentHelp(
+            "Take the place of the server that runs on the same queue, refusing nobody.",
+            discussion: """
+                It hands over its listening sockets, finishes what runs and ends; should this one \
+                fail before it serves, the other one goes on. Without a running server this is an \
+                ordinary start.
+                """))
+    var takeover = false
 
     @Flag(help: "Development mode: messages are shown, not delivered (dev_mode).")
     var dev = false
@@ -54,23 +65,51 @@ struct ServerCommand: ParsableCommand {
             "starting",
             metadata: ["version": "\(Elemta.version)", "configuration": "\(loaded.source)"])
         do {
-            // Nothing here keeps the sockets: they are to refuse once the server drops them.
-            let server = try Server(
-                configuration, listeners: try Self.bind(configuration, as: account, log), log: log,
-                logWriter: writer)
-            try server.run()
+            try serve(configuration, as: account, log, writer)
         } catch {
-            log.critical("cannot_start", metadata: ["error": "\(error)"])
-            complain("\(error)")
+            let text = "\(error)\(takeover ? "" : Self.advice(on: error))"
+            log.critical("cannot_start", metadata: ["error": "\(text)"])
+            complain(text)
             throw Self.status(for: error).code
         }
     }
 
+    private static func advice(on error: any Error) -> String {
+        guard case SpoolError.held = error else { return "" }
+        return "; to take the place of a running server: elemta server --takeover"
+    }
+
+    private func serve(
+        _ configuration: Configuration, as account: Account?, _ log: Logger, _ writer: LogWriter
+    ) throws {
+        let other = takeover ? try Takeover(queueDirectory: configuration.queueDir) : nil
+        if other != nil { log.notice("taking_over") }
+        var bound = try Self.bind(
+            configuration, former: other?.takeSockets() ?? [], as: account, log)
+        var predecessor = other
+        while true {
+            // Nothing here keeps the sockets: they are to refuse once the server drops them.
+            let server = try Server(
+                configuration, listeners: Self.taken(&bound), takingOver: predecessor, log: log,
+                logWriter: writer)
+            guard case .deserted = try server.run() else { return }
+            bound = server.bound
+            predecessor = nil
+            Takeover.waitForQueue(configuration.queueDir)
+        }
+    }
+
+    private static func taken(_ bound: inout [BoundListener]) -> [BoundListener] {
+        defer { bound = [] }
+        return bound
+    }
+
     /// What takes root, and then no more root.
     private static func bind(
-        _ configuration: Configuration, as account: Account?, _ log: Logger
+        _ configuration: Configuration, former: [ListeningSocket], as account: Account?,
+        _ log: Logger
     ) throws -> [BoundListener] {
-        let bound = try bind(configuration)
+        let bound = try bind(configuration, former: former)
         if let account {
             try account.become()
             log.notice("user_changed", metadata: ["user": "\(account.name)"])
@@ -83,10 +122,13 @@ struct ServerCommand: ParsableCommand {
     }
 
     /// A server that is there already is a better answer than the port that it has.
-    private static func bind(_ configuration: Configuration) throws -> [BoundListener] {
+    private static func bind(
+        _ configuration: Configuration, former: [ListeningSocket]
+    ) throws -> [BoundListener] {
         let inherited = try ServiceManager.inheritedSockets()
         do throws(BindError) {
-            return try BoundListener.bind(configuration, inherited: inherited)
+            return try BoundListener.bind(
+                configuration, inherited: inherited, former: former)
         } catch {
             if error.isTaken, !configuration.devMode {
                 try QueueLock.checkIsFree(configuration.queueDir)
@@ -98,7 +140,7 @@ struct ServerCommand: ParsableCommand {
     /// What keeps a server from starting, as sysexits(3) has it.
     private static func status(for error: any Error) -> ExitStatus {
         switch error {
-        case SpoolError.held: .temporaryFailure
+        case SpoolError.held, is TakeoverError: .temporaryFailure
         case is SpoolError: .unavailable
         case is CertificatesError, is LoginsError, is RecipientsError, is RelayLoginError,
             Account.Failure.unknown, Account.Failure.notRoot:

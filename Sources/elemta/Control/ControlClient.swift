@@ -56,7 +56,7 @@ enum ControlClient {
     }
 
     /// A connected socket, or -1.
-    private static func connect(to queueDirectory: String) -> Int32 {
+    static func connect(to queueDirectory: String) -> Int32 {
         let path = "\(queueDirectory)/control.sock"
         guard path.utf8.count > longestPath else { return connect(path: path) }
         // A path that doesn't fit is reached through its directory's descriptor.

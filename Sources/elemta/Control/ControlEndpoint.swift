@@ -17,16 +17,21 @@ final class ControlEndpoint {
     private let requests = Inbox<@Sendable () -> Void>()
     private let clients = ConnectionTable<ControlSession>()
     private let operations: QueueOperations
+    private let handover: (Connection) -> Void
     private var thread: NamedThread?
     private var listener: Listener?
     private var pipe: EventPipe<Answer>?
     private var sweep: LoopTimer?
 
     /// Listens on `path` (mode 0600). Throws what keeps the server from starting.
+    ///
+    /// - Parameter handover: gets the connection of whoever wants to take the server's place.
     init(
-        loop: EventLoop, path: String, queue: any QueueView, rules: DeliveryRules?, log: Logger
+        loop: EventLoop, path: String, queue: any QueueView, rules: DeliveryRules?, log: Logger,
+        handover: @escaping (Connection) -> Void
     ) throws {
         self.loop = loop
+        self.handover = handover
         self.log = log
         operations = QueueOperations(queue: queue, rules: rules)
         pipe = try EventPipe<Answer>(loop: loop) { [unowned self] answers in
@@ -68,6 +73,10 @@ final class ControlEndpoint {
 
     private func take(_ words: [String], of client: ControlSession) {
         guard let pipe else { return }
+        if words == HandoverWord.request {
+            if let connection = client.release() { handover(connection) }
+            return
+        }
         clients.setDeadline(nil, for: client.id)
         let id = client.id
         let send: @Sendable (ControlFrame) -> Void = { pipe.post(Answer(client: id, frame: $0)) }

@@ -58,6 +58,13 @@ final class ControlSession: ConnectionDelegate {
         ended(self)
     }
 
+    /// Gives the connection away: it is no control session any more.
+    func release() -> Connection? {
+        let released = connection
+        close()
+        return released
+    }
+
     private func giveCredit() {
         guard sentCount > 0 else { return }
         credit.post(sentCount)

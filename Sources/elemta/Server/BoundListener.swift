@@ -9,12 +9,18 @@ struct BoundListener {
 
     /// Binds every address of the configuration, or none.
     ///
-    /// - Parameter inherited: sockets that are bound already; each has to belong to a listener.
+    /// - Parameters:
+    ///   - inherited: sockets that are bound already; each has to belong to a listener.
+    ///   - former: those of the server whose place is taken; what no listener wants is let go.
     /// - Throws: `BindError`.
     static func bind(
-        _ configuration: Configuration, inherited: [ListeningSocket] = []
+        _ configuration: Configuration, inherited: [ListeningSocket] = [],
+        former: [ListeningSocket] = []
     ) throws(BindError) -> [BoundListener] {
-        var rest = inherited
+        let others = former.filter { socket in
+            !inherited.contains { $0.boundAddress == socket.boundAddress }
+        }
+        var rest = inherited + others
         var bound: [BoundListener] = []
         for listener in configuration.listeners {
             let addresses = listener.address.socketAddresses
@@ -31,7 +37,7 @@ struct BoundListener {
             }
             bound.append(BoundListener(listener: listener, sockets: taken))
         }
-        if let stray = rest.first {
+        if let stray = rest.first(where: { socket in !others.contains { $0 === socket } }) {
             throw BindError(
                 address: "\(stray.boundAddress)",
                 cause: ReactorError(

@@ -15,16 +15,29 @@ extension Server {
             log.notice(
                 "shutting_down",
                 metadata: ["sessions": "\(sessions.count)", "timeout": "\(limit)"])
-            phase = .draining(loop.after(.seconds(limit)) { [unowned self] in cutOff() })
             // Released listeners refuse: a client goes to another MX at once instead of waiting.
-            listeners = []
-            sessions.forEach { _, session in session.serverIsShuttingDown() }
-            stopIfDrained()
+            releaseSockets()
+            drain(for: limit)
+        case .draining where !listeners.isEmpty:
+            // Room is being made for another server; whether it comes or not, this one goes.
+            releaseSockets()
         case .draining:
             loop.stop()
         case .starting, .stopped:
             break
         }
+    }
+
+    private func releaseSockets() {
+        listeners = []
+        bound = []
+    }
+
+    /// Running transactions may finish within `limit` seconds; everybody else is told at once.
+    func drain(for limit: Int) {
+        phase = .draining(loop.after(.seconds(limit)) { [unowned self] in cutOff() })
+        sessions.forEach { _, session in session.serverIsShuttingDown() }
+        stopIfDrained()
     }
 
     /// Time is up: whoever is still there is told (RFC 5321 3.8) and cut off.

@@ -29,6 +29,13 @@ final class Server {
         case stopped
     }
 
+    /// How a run ends.
+    enum Ending {
+        case stopped
+        /// Another server was to take its place and failed: clients wait in the sockets.
+        case deserted
+    }
+
     /// How often the certificates, the users file and address files are looked at.
     private static let lookForChanges = Duration.seconds(5)
 
@@ -55,22 +62,31 @@ final class Server {
     var phase = Phase.starting
     var listeners: [Listener] = []
     var control: ControlEndpoint?
+    /// While another server takes the place of this one.
+    var handover: Handover?
     /// Released last: while it lives other threads find the loop.
     var pipe: EventPipe<Notice>?
     private var timers: [LoopTimer] = []
     private var signals: [SignalWatch] = []
     private let logWriter: LogWriter
     private let manager = ServiceManager()
-    /// Until somebody accepts from them.
-    private var bound: [BoundListener]
+    /// What the listeners accept from. Nobody else keeps these sockets: they are to refuse once the
+    /// server drops them.
+    var bound: [BoundListener]
+    /// The server whose place this one takes.
+    private let takeover: Takeover?
 
     /// Opens the queue and starts the pools. Throws what keeps the server from starting:
     /// `SpoolError`, `ReactorError`, `ThreadError`.
+    ///
+    /// - Parameter takeover: whose place is taken, once everything that can be wrong with the
+    ///   configuration has been looked at.
     init(
-        _ configuration: Configuration, listeners bound: [BoundListener], log: Logger,
-        logWriter: LogWriter
+        _ configuration: Configuration, listeners bound: [BoundListener],
+        takingOver takeover: Takeover? = nil, log: Logger, logWriter: LogWriter
     ) throws {
         self.bound = bound
+        self.takeover = takeover
         self.configuration = configuration
         self.log = log
         self.logWriter = logWriter
@@ -96,6 +112,8 @@ final class Server {
         postmaster =
             configuration.postmaster
             ?? Mailbox(localPart: "postmaster".utf8, domain: configuration.hostname)
+        if !configuration.devMode { _ = try DeliverySettings(configuration) }
+        try takeover?.take()
         messages =
             try configuration.devMode
             ? CapturedMessages(configuration, log: log) : QueuedMessages(configuration, log: log)
@@ -103,20 +121,20 @@ final class Server {
 
     /// Serves until a signal ends it, and cleans up. Throws when a thread can't be started; nobody was
     /// answered then.
-    func run() throws {
+    func run() throws -> Ending {
         let pipe = try EventPipe<Notice>(loop: loop) { [unowned self] notices in
             for notice in notices { take(notice) }
         }
         self.pipe = pipe
         try logins?.start { session, result in pipe.post(.verified(session, result)) }
         listeners = listen(on: bound)
-        bound = []
         try recipients?.start(
             delivery: configuration.devMode ? nil : try DeliverySettings(configuration)
         ) { session, answer in pipe.post(.answered(session, answer)) }
         control = try ControlEndpoint(
             loop: loop, path: "\(configuration.queueDir)/control.sock", queue: messages.queue,
-            rules: messages.rules, log: log)
+            rules: messages.rules, log: log
+        ) { [unowned self] connection in offerSockets(over: connection) }
         try messages.start { batch in pipe.post(.acknowledged(batch)) }
         watchSignals()
         timers.append(
@@ -135,12 +153,16 @@ final class Server {
         warnOfOpenSecrets()
         phase = .serving
         log.notice("ready", metadata: ReadyLine.metadata(of: self))
-        manager.ready("listening on \(ReadyLine.addresses(of: self))")
+        manager.ready(
+            "listening on \(ReadyLine.addresses(of: self))", isSuccessor: takeover != nil)
+        takeover?.finish()
         if let period = manager.signOfLife {
             timers.append(loop.every(period) { [manager] in manager.alive() })
         }
-        loop.run()
+        // Again when the server that was to take its place has failed in the last moment.
+        repeat { loop.run() } while isServing
         cleanUp()
+        return concludeHandover()
     }
 
     private func take(_ notice: Notice) {
@@ -168,6 +190,13 @@ final class Server {
                 recipients?.reload()
             },
         ]
+    }
+
+    private var isServing: Bool {
+        switch phase {
+        case .serving: true
+        case .starting, .draining, .stopped: false
+        }
     }
 
     private func stopWanted() {

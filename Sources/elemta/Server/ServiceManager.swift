@@ -24,7 +24,12 @@ struct ServiceManager {
     }
 
     /// Ready, after the addresses are bound and the queue is open.
-    func ready(_ status: String) { send("READY=1\nSTATUS=\(status)") }
+    ///
+    /// - Parameter isSuccessor: the service was another process before.
+    func ready(_ status: String, isSuccessor: Bool = false) {
+        let process = isSuccessor ? "MAINPID=\(getpid())\n" : ""
+        send("\(process)READY=1\nSTATUS=\(status)")
+    }
 
     func stopping() { send("STOPPING=1\nSTATUS=draining") }
 

@@ -1,0 +1,72 @@
+import ElemtaConfiguration
+import ElemtaReactor
+import Glibc
+import Logging
+
+/// How the server makes room for a new one, and takes its place again when that one fails.
+extension Server {
+    /// Somebody asks for the sockets over the control socket.
+    func offerSockets(over connection: Connection) {
+        // The socket's mode says the same; this is for one that was tampered with.
+        guard let user = connection.peerUser, user == 0 || user == geteuid() else {
+            return Handover.refuse(connection, because: "only root and the server's user may ask")
+        }
+        guard case .serving = phase else {
+            return Handover.refuse(connection, because: "it is stopping")
+        }
+        guard handover == nil else {
+            return Handover.refuse(connection, because: "another server is taking its place")
+        }
+        do throws(ReactorError) {
+            handover = try Handover(connection, giving: listeners.map(\.socket)) {
+                [unowned self] phase in handoverChanged(to: phase)
+            }
+            log.notice("handover_asked")
+        } catch {
+            log.error("handover_failed", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private func handoverChanged(to next: Handover.Phase) {
+        switch next {
+        case .taken: makeRoom()
+        case .failed: handoverFailed()
+        case .succeeded: loop.stop()
+        case .offered, .released: break
+        }
+    }
+
+    private func makeRoom() {
+        guard case .serving = phase else { return }
+        let limit = configuration.limits.shutdownTimeout
+        log.notice(
+            "handing_over", metadata: ["sessions": "\(sessions.count)", "timeout": "\(limit)"])
+        // Not released: newcomers wait in the backlog, for the new server or, should it fail, for us.
+        for listener in listeners { listener.pause() }
+        drain(for: limit)
+    }
+
+    private func handoverFailed() {
+        log.error("handover_failed", metadata: ["error": "the new server has gone"])
+        switch phase {
+        case .draining where !listeners.isEmpty:
+            handover = nil
+            phase = .serving
+            for listener in listeners { listener.resume() }
+        case .stopped: loop.stop()
+        case .starting, .serving, .draining: handover = nil
+        }
+    }
+
+    /// After the server has stopped: waits for what becomes of the new one.
+    func concludeHandover() -> Ending {
+        guard let handover, case .taken = handover.phase else { return .stopped }
+        handover.release()
+        loop.run()
+        guard case .failed = handover.phase, !bound.isEmpty else {
+            log.notice("handed_over")
+            return .stopped
+        }
+        return .deserted
+    }
+}
