@@ -86,7 +86,13 @@ let package = Package(
         .executableTarget(
             name: "spool-load", dependencies: ["ElemtaQueue", "ElemtaSMTP", "ElemtaThreads"],
             path: "Tests/SpoolLoad", swiftSettings: settings),
-        tests(of: "ElemtaQueue", ["ElemtaSMTP", "ElemtaThreads", "spool-load"]),
+        tests(
+            of: "ElemtaQueue",
+            [
+                "ElemtaSMTP", "ElemtaThreads", "spool-load",
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "HeapModule", package: "swift-collections"),
+            ]),
         tests(
             of: "ElemtaDelivery",
             ["ElemtaQueue", "ElemtaReactor", "ElemtaSMTP", "ElemtaThreads"]),

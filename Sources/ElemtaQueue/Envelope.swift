@@ -37,7 +37,8 @@ public struct Envelope: Hashable, Sendable {
     public var contentOctets: UInt64
     /// Held by an operator: nothing is tried until it is released.
     public var isHeld: Bool
-    /// The attempts so far, oldest first. The first and the latest are kept when there are many.
+    /// The attempts so far, oldest first, an entry for each thing that the next hop said in one. The
+    /// first and the latest are kept when there are more than `attemptLimit`.
     public var attempts: [DeliveryAttempt]
 
     public init(
@@ -60,8 +61,8 @@ public struct Envelope: Hashable, Sendable {
         attempts = []
     }
 
-    /// Attempts kept per message.
-    static let attemptLimit = 40
+    /// Entries of `attempts` that are kept of a message.
+    public static let attemptLimit = 80
 
     /// Adds an attempt, leaving out the second oldest when there are too many.
     mutating func note(_ attempt: DeliveryAttempt) {
@@ -182,10 +183,9 @@ public struct DeliveryStatus: Hashable, Sendable {
 public struct DeliveryAttempt: Hashable, Sendable {
     public var time: UnixTime
     public var destination: String
-    /// What came of it for how many recipients.
+    /// To how many recipients the words were said, by what came of it for them.
     public var delivered: UInt32
     public var deferred: UInt32
     public var failed: UInt32
-    /// The worst that was said: a failure's words before a deferral's before a success's.
     public var status: DeliveryStatus
 }

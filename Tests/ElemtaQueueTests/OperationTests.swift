@@ -61,6 +61,39 @@ import Testing
         #expect(try fixture.work().map(\.id) == [id])
     }
 
+    @Test("What is released waits on as if it had not been held, also after a restart while held")
+    func releaseGoesOnWaiting() throws {
+        let directory = try TestDirectory()
+        let clock = TestClock()
+        let id: MessageID
+        do {
+            let fixture = try SpoolFixture(directory, clock: clock) {
+                $0.retry = RetryPolicy(schedule: [100])
+            }
+            id = try fixture.accept()
+            fixture.answer(try fixture.work()[0], .deferred(DeliveryStatus(code: 451)))
+            _ = try fixture.event { if case .deferred = $0 { true } else { nil } }
+            for _ in 1...3 {
+                #expect(try perform(.hold, on: .all, fixture.spool).changed == 1)
+                #expect(try perform(.release, on: .all, fixture.spool).changed == 1)
+            }
+            let other = try fixture.accept(to: ["two@b.example"])
+            let items = try fixture.work()
+            #expect(items.map(\.id) == [other])
+            fixture.answer(items[0], .delivered(DeliveryStatus(code: 250)))
+            #expect(try perform(.hold, on: .ids([id]), fixture.spool).changed == 1)
+            fixture.spool.stop()
+        }
+        let fixture = try SpoolFixture(directory, clock: clock) {
+            $0.retry = RetryPolicy(schedule: [100])
+        }
+        #expect(try perform(.release, on: .all, fixture.spool).changed == 1)
+        let other = try fixture.accept(to: ["three@b.example"])
+        #expect(try fixture.work().map(\.id) == [other])
+        fixture.pass(111)
+        #expect(try fixture.work().map(\.id) == [id])
+    }
+
     @Test("A retry makes a deferred message due at once")
     func retry() throws {
         let fixture = try SpoolFixture(try TestDirectory())

@@ -146,9 +146,9 @@ import Testing
                     "Content-Type: message/global\r\nContent-Transfer-Encoding: quoted-printable\r\n"
                         + "\r\nSubject: caf=C3=A9\r\n\r\ncaf=C3=A9\r\n--"))
         } else if asked == .full {
-            // A message/rfc822 may not be (RFC 2045 6.4): the header section has to do.
-            #expect(
-                text.contains("Content-Type: text/rfc822-headers\r\n\r\nSubject: hello\r\n--"))
+            // A message/rfc822 may not be (RFC 2045 6.4): what is in it is.
+            #expect(text.contains("Content-Type: message/rfc822\r\n\r\nSubject: hello\r\n"))
+            #expect(text.contains("Content-Transfer-Encoding: base64\r\n\r\nY2Fmw6kNCg==\r\n--"))
         } else {
             #expect(
                 text.contains(
@@ -156,6 +156,37 @@ import Testing
                         + "Content-Transfer-Encoding: quoted-printable\r\n\r\nSubject: caf=C3=A9\r\n--"
                 ))
         }
+    }
+
+    @Test("An 8-bit original that says what it is comes back whole, encoded part by part")
+    func eightBitOriginalInParts() throws {
+        let content = """
+            Subject: hello\r
+            MIME-Version: 1.0\r
+            Content-Type: text/plain; charset=utf-8\r
+            Content-Transfer-Encoding: 8bit\r
+            \r
+            A small cup of coffee in a caf\u{E9}.\r
+
+            """
+        let report = try #require(
+            try report(about: content, traits: [.eightBit], .failed(refusal)) {
+                $0.parameters.returnContent = .full
+                $0.parameters.bodyType = .eightBitMIME
+            })
+        #expect(!report.envelope.summary.isEightBit)
+        let text = String(decoding: try report.octets, as: UTF8.self)
+        #expect(text.contains("Content-Type: message/rfc822\r\n\r\nSubject: hello\r\n"))
+        #expect(text.contains("\r\n\r\nA small cup of coffee in a caf=C3=A9.\r\n--"))
+        #expect(!text.contains("caf\u{E9}"))
+    }
+
+    @Test("An envelope id comes back with all its spaces")
+    func spacesInEnvelopeID() throws {
+        let report = try #require(
+            try report(.failed(refusal)) { $0.parameters.envelopeID = Array("a  b".utf8) })
+        let text = String(decoding: try report.octets, as: UTF8.self)
+        #expect(text.contains("Original-Envelope-Id: a  b\r\n"))
     }
 
     @Test("A report about a UTF-8 address to somebody without one is 7-bit all the same")

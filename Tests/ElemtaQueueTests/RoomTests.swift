@@ -378,6 +378,8 @@ import Testing
     @Test("Below the minimum that must stay free nothing is accepted")
     func minimumFree() throws {
         let fixture = try SpoolFixture(try TestDirectory()) { $0.minimumFree = .max / 2 }
+        // Before anybody has sent content for nothing.
+        #expect(!fixture.spool.hasRoom)
         #expect(throws: SpoolError.full) { try fixture.accept() }
         #expect(!fixture.spool.hasRoom)
     }

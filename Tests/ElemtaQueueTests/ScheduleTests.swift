@@ -1,4 +1,6 @@
+import DequeModule
 import ElemtaSMTP
+import HeapModule
 import Testing
 
 @testable import ElemtaQueue
@@ -31,6 +33,66 @@ import Testing
         let envelope = try fixture.spool.show(id)
         #expect(envelope.attempts.map(\.status) == [deferral])
         #expect(envelope.attempts.first?.destination == "smtp:a.example")
+    }
+
+    @Test("Each thing that the next hop said in one attempt is kept, with how many it was said to")
+    func wordsOfAnAttempt() throws {
+        let fixture = try SpoolFixture(try TestDirectory())
+        let names = (0..<9).map { "user\($0)@a.example" }
+        let id = try fixture.accept(to: names)
+        let full = DeliveryStatus(code: 452, text: Array("full".utf8))
+        let words: [RecipientResult] =
+            [.delivered(DeliveryStatus(code: 250)), .deferred(deferral), .failed(refusal)]
+            + [.deferred(full), .deferred(deferral), .deferred(deferral)]
+            + (6..<9).map { .deferred(DeliveryStatus(code: 451, text: Array("\($0)".utf8))) }
+        let item = try fixture.work()[0]
+        fixture.spool.record([
+            DeliveryOutcome(
+                item, .each(words.enumerated().map { (recipient: UInt32($0), result: $1) }))
+        ])
+        _ = try fixture.event { if case .deferred = $0 { true } else { nil } }
+        let attempts = try fixture.spool.show(id).attempts
+        withExtendedLifetime(fixture) {}
+        #expect(attempts.map(\.status.code) == [550, 451, 452, 250])
+        #expect(attempts.map(\.failed) == [1, 0, 0, 0])
+        #expect(attempts.map(\.deferred) == [0, 3, 4, 0])
+        #expect(attempts.map(\.delivered) == [0, 0, 0, 1])
+    }
+
+    @Test("Holding and releasing again and again leaves no traces in memory")
+    func holdAndReleaseAgainAndAgain() {
+        var schedule = Schedule(outstandingLimit: 1)
+        let destination = Destination(name: "smtp:a.example")
+        let ids = (1...100).map { MessageID(rawValue: $0) }
+        for id in ids {
+            schedule.add(
+                MessagePlan(
+                    id, GroupPlan(destination: destination, state: .ready, members: .allPending)))
+        }
+        // One is out to find out, the others wait behind it.
+        for _ in 1...500 {
+            for id in ids { schedule.hold(id) }
+            for id in ids { schedule.release(id, now: UnixTime(seconds: 1000)) }
+        }
+        #expect(schedule.timers.count <= 3 * ids.count + 4096)
+        #expect(schedule.destinations.line(0).count <= 3 * ids.count + 4096)
+        let later = UnixTime(seconds: 1000)
+        for id in ids { schedule.remove(id) }
+        for id in ids {
+            schedule.add(
+                MessagePlan(
+                    id,
+                    GroupPlan(
+                        destination: destination, state: .waiting(until: 5000),
+                        members: .allPending)))
+        }
+        for _ in 1...500 {
+            for id in ids { schedule.hold(id) }
+            for id in ids { schedule.release(id, now: later) }
+        }
+        #expect(schedule.timers.count <= 3 * ids.count + 4096)
+        _ = schedule.advance(to: UnixTime(seconds: 5000))
+        #expect(schedule.takeWork().count == 1)
     }
 
     @Test("The due time survives a restart")
@@ -184,5 +246,20 @@ import Testing
         #expect(
             policy.nextAttempt(after: attempts, arrival: now, now: late, spread: spread)
                 == UnixTime(seconds: 11_000))
+    }
+}
+
+extension MessagePlan {
+    /// One group and nothing else to say.
+    fileprivate init(_ id: MessageID, _ group: GroupPlan) {
+        let transaction = MailTransaction(reversePath: .null, recipients: [])
+        let envelope = Envelope(
+            id: id, arrival: UnixTime(seconds: 0), client: ClientTrace(), transaction: transaction,
+            summary: ContentSummary())
+        self.init(
+            envelope, place: .inline, now: UnixTime(seconds: 0),
+            terms: PlanTerms(retention: 0, maximumQueueTime: 100_000, delayWarning: 0)
+        ) { _ in group.destination }
+        groups = [group]
     }
 }

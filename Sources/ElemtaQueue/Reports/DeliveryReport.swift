@@ -217,7 +217,8 @@ struct DeliveryReport {
         let global = isInternationalized
         var body = ReportWriter()
         if let envelopeID = original.parameters.envelopeID {
-            body.field("Original-Envelope-Id", body.printable(envelopeID, utf8: false))
+            // Not folded: it comes back as it was given (RFC 3464 2.2.1), at most 100 octets.
+            body.line("Original-Envelope-Id: \(body.printable(envelopeID, utf8: false))")
         }
         body.field("Reporting-MTA", "dns; \(hostname)")
         if !original.client.heloName.isEmpty {
@@ -289,12 +290,10 @@ struct DeliveryReport {
         let isFaithful =
             !original.summary.unsafeForData && !original.summary.traits.contains(.nul)
             && original.summary.longestLine <= 998
-        var whole = ReportWriter()
-        whole.verbatim(content)
         if worst == .failed, original.parameters.returnContent == .full,
             !original.parameters.requireTLS, isFaithful,
             content.count == original.contentOctets, content.count <= Self.returnedOctets,
-            isGlobal || mayBeEightBit || !whole.isEightBit
+            let whole = whole(content, isGlobal || mayBeEightBit)
         {
             return Part(
                 description: "Undelivered message",
@@ -305,5 +304,22 @@ struct DeliveryReport {
         return Part(
             description: "Message header",
             type: isGlobal ? "message/global-headers" : "text/rfc822-headers", content: fields)
+    }
+
+    /// The original to be returned. Nil where it holds 8-bit octets that may not be and can't be
+    /// encoded part by part (RFC 6152 3), as the whole may not be (RFC 2045 6.4).
+    private func whole(_ content: [UInt8], _ mayBeEightBit: Bool) -> ReportWriter? {
+        var whole = ReportWriter()
+        whole.verbatim(content)
+        guard whole.isEightBit, !mayBeEightBit else { return whole }
+        var survey = ConversionSurvey()
+        survey.take(content.span)
+        guard var converter = survey.finish() else { return nil }
+        var converted: [UInt8] = []
+        converter.take(content.span, into: &converted)
+        _ = converter.finish(into: &converted)
+        whole = ReportWriter()
+        whole.verbatim(converted)
+        return whole.isEightBit ? nil : whole
     }
 }

@@ -51,6 +51,8 @@ struct DestinationTable {
         var door = Door.open
         /// Ready messages, oldest first; some may have gone since.
         var ready: Deque<MessageID> = []
+        /// With more of them duplicates are looked for.
+        var allowed = 4096
     }
 
     func name(_ number: UInt32) -> Destination { entries[Int(number)].destination }
@@ -104,6 +106,17 @@ struct DestinationTable {
 
     mutating func enqueue(_ id: MessageID, to number: UInt32) {
         entries[Int(number)].ready.append(id)
+        dropDuplicates(number)
+    }
+
+    /// Whoever was held and released while nothing went out is in line again each time.
+    private mutating func dropDuplicates(_ number: UInt32) {
+        let index = Int(number)
+        guard entries[index].ready.count > entries[index].allowed else { return }
+        var seen: Set<MessageID> = []
+        entries[index].ready.removeAll { !seen.insert($0).inserted }
+        // Twice what is left, so that looking at all of it is paid by as many that join.
+        entries[index].allowed = 2 * entries[index].ready.count + 4096
     }
 
     /// Puts a message before all others.

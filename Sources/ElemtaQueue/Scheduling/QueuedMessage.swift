@@ -37,7 +37,8 @@ struct QueuedMessage {
         case answered
         /// In the heap, until a time in seconds since 1970.
         case waiting(until: Int64)
-        case held
+        /// By an operator. Once released it waits until then, seconds since 1970.
+        case held(until: Int64)
         /// Nothing left to deliver: kept to be looked at until then.
         case retained(until: Int64)
 
@@ -147,7 +148,7 @@ struct MessagePlan {
     private static func state(
         _ next: UnixTime?, _ isHeld: Bool, _ now: UnixTime
     ) -> QueuedMessage.State {
-        if isHeld { return .held }
+        if isHeld { return .held(until: next?.seconds ?? now.seconds) }
         guard let next, next > now else { return .ready }
         return .waiting(until: next.seconds)
     }
@@ -185,6 +186,7 @@ struct MessagePlan {
     ) -> QueuedMessage.State {
         switch (left, right) {
         case (.waiting(let first), .waiting(let second)): .waiting(until: min(first, second))
+        case (.held(let first), .held(let second)): .held(until: min(first, second))
         case (.waiting, _): right
         default: left
         }
@@ -208,10 +210,12 @@ extension QueuedMessage.Groups {
 }
 
 extension QueuedMessage.State {
-    var isRetained: Bool {
+    /// What it is once an operator holds the message: what a worker has goes on.
+    var held: Self {
         switch self {
-        case .retained: true
-        case .ready, .behind, .out, .answered, .waiting, .held: false
+        case .ready, .behind: .held(until: 0)
+        case .waiting(let due): .held(until: due)
+        case .out, .answered, .held, .retained: self
         }
     }
 }

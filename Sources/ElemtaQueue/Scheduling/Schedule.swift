@@ -12,6 +12,8 @@ struct Schedule {
     var destinations = DestinationTable()
     /// Earliest first. Entries whose group has since moved on are dropped when they come up.
     var timers = Heap<Timer>()
+    /// With more of them those that nothing waits for are looked for and dropped.
+    private var timersAllowed = 4096
     /// When closed doors are opened a little.
     var doorTimers = Heap<DoorTimer>()
     /// Whether the obstacles are others than when they were last asked for.
@@ -32,7 +34,7 @@ struct Schedule {
         var failed = 0
     }
 
-    struct Timer: Comparable {
+    struct Timer: Comparable, Hashable {
         let due: Int64
         let id: MessageID
         let destination: UInt32
@@ -225,19 +227,25 @@ struct Schedule {
         body(&messages.values[index].groups)
     }
 
-    /// Keeps the heap from filling with timers of messages that went or moved on earlier.
+    /// Keeps the heap from filling with timers of messages that went or moved on earlier, and with
+    /// those of messages that were put off to the same moment again and again.
     mutating func dropStaleTimers() {
-        guard timers.count > 4 * counts.messages + 4096 else { return }
-        timers = Heap(
-            timers.unordered.filter { timer in
-                guard let message = messages[timer.id] else { return false }
-                return message.groups.contains { group in
-                    group.destination == timer.destination
-                        && (group.state == .waiting(until: timer.due)
-                            || group.state == .behind(until: timer.due)
-                            || group.state == .retained(until: timer.due))
-                }
-            })
+        guard timers.count > timersAllowed else { return }
+        var kept: Set<Timer> = []
+        for timer in timers.unordered where isAwaited(timer) { kept.insert(timer) }
+        timers = Heap(kept)
+        // Twice what is needed, so that looking at all of them is paid by as many insertions.
+        timersAllowed = 2 * kept.count + 4096
+    }
+
+    private func isAwaited(_ timer: Timer) -> Bool {
+        guard let message = messages[timer.id] else { return false }
+        return message.groups.contains { group in
+            group.destination == timer.destination
+                && (group.state == .waiting(until: timer.due)
+                    || group.state == .behind(until: timer.due)
+                    || group.state == .retained(until: timer.due))
+        }
     }
 
     // MARK: - Work goes out and comes back
@@ -322,9 +330,7 @@ struct Schedule {
         count(message, -1)
         if let review { (message.needsReview, message.deadline) = review }
         for var plan in plans {
-            if message.isHeld, plan.state != .answered, !plan.state.isRetained {
-                plan.state = .held
-            }
+            if message.isHeld { plan.state = plan.state.held }
             join(plan, settled, &groups, id, message.deadline)
         }
         dismiss(settled, of: id)
@@ -363,10 +369,11 @@ struct Schedule {
     /// Makes everything of the message that waits ready, and has destinations that can't be reached
     /// probed with it.
     mutating func expedite(_ id: MessageID) {
-        change(id, to: .ready) { state in
-            switch state {
-            case .waiting: true
-            case .ready, .behind, .out, .answered, .held, .retained: false
+        for group in messages[id]?.groups.all ?? [] {
+            guard case .waiting = group.state else { continue }
+            update(id, group.destination) { group in
+                group.state = .ready
+                return true
             }
         }
         for group in messages[id]?.groups.all ?? [] where group.state.isInLine {
@@ -377,17 +384,28 @@ struct Schedule {
     /// Keeps everything of the message that isn't with a worker from being handed out.
     mutating func hold(_ id: MessageID) {
         mark(id, isHeld: true)
-        change(id, to: .held) { state in
-            switch state {
-            case .waiting, .ready, .behind: true
-            case .out, .answered, .held, .retained: false
+        for group in messages[id]?.groups.all ?? [] {
+            update(id, group.destination) { group in
+                group.state = group.state.held
+                return false
             }
         }
     }
 
-    mutating func release(_ id: MessageID) {
+    /// Puts what is held back to where it was: a deferral goes on to last as long as it would have.
+    mutating func release(_ id: MessageID, now: UnixTime) {
         mark(id, isHeld: false)
-        change(id, to: .ready) { $0 == .held }
+        for group in messages[id]?.groups.all ?? [] {
+            guard case .held(let due) = group.state else { continue }
+            let isDue = due <= now.seconds
+            update(id, group.destination) { group in
+                group.state = isDue ? .ready : .waiting(until: due)
+                return isDue
+            }
+            guard !isDue else { continue }
+            timers.insert(Timer(due: due, id: id, destination: group.destination))
+        }
+        dropStaleTimers()
     }
 
     private mutating func mark(_ id: MessageID, isHeld: Bool) {
@@ -396,17 +414,5 @@ struct Schedule {
         message.isHeld = isHeld
         messages[id] = message
         count(message, 1)
-    }
-
-    private mutating func change(
-        _ id: MessageID, to state: QueuedMessage.State,
-        where isConcerned: (QueuedMessage.State) -> Bool
-    ) {
-        for group in messages[id]?.groups.all ?? [] where isConcerned(group.state) {
-            update(id, group.destination) { group in
-                group.state = state
-                return state == .ready
-            }
-        }
     }
 }

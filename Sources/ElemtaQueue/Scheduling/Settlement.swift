@@ -14,15 +14,34 @@ struct Settlement {
     private let delayWarning: Int64
     private let now: UnixTime
     private let spread: Double
-    private var worstRank = -1
+    /// What was said while the outcome was applied, each once, the worst first.
+    private var said: [Said] = []
+
+    private struct Said {
+        let fate: Fate
+        let status: DeliveryStatus
+        var count: UInt32
+    }
+
+    /// What became of a recipient, the best first.
+    private enum Fate: Int {
+        case delivered
+        case deferred
+        case failed
+    }
+
+    /// Words kept of one attempt. More come of a next hop that says something else to each of very
+    /// many recipients.
+    private static let wordsLimit = 4
 
     /// What came of one outcome.
     struct Summary {
         fileprivate(set) var delivered: UInt32 = 0
         fileprivate(set) var deferred: UInt32 = 0
         fileprivate(set) var failed: UInt32 = 0
-        /// The worst that was said, and until when it is put off if it was a deferral.
-        fileprivate(set) var worst: DeliveryStatus?
+        /// What was said to the first that failed, and to the first that was put off until then.
+        fileprivate(set) var refusal: DeliveryStatus?
+        fileprivate(set) var deferral: DeliveryStatus?
         fileprivate(set) var nextAttempt: UnixTime?
     }
 
@@ -47,7 +66,7 @@ struct Settlement {
     ) -> Summary {
         summary = Summary()
         attempt = finding.isAttempt ? now : nil
-        worstRank = -1
+        said = []
         switch finding {
         case .results(.all(let result)):
             for index in members { apply(result, to: Int(index)) }
@@ -63,11 +82,15 @@ struct Settlement {
             }
         case .waited(let reason): review(members, reason)
         }
-        if let worst = summary.worst {
+        summary.refusal = said.first { $0.fate == .failed }?.status
+        summary.deferral = said.first { $0.fate == .deferred }?.status
+        for words in said {
             envelope.note(
                 DeliveryAttempt(
-                    time: now, destination: destination.name, delivered: summary.delivered,
-                    deferred: summary.deferred, failed: summary.failed, status: worst))
+                    time: now, destination: destination.name,
+                    delivered: words.fate == .delivered ? words.count : 0,
+                    deferred: words.fate == .deferred ? words.count : 0,
+                    failed: words.fate == .failed ? words.count : 0, status: words.status))
         }
         return summary
     }
@@ -114,13 +137,13 @@ struct Settlement {
     private mutating func finish(_ index: Int, _ status: DeliveryStatus) {
         envelope.recipients[index].state = .delivered(status)
         summary.delivered += 1
-        note(status, rank: 0)
+        note(status, .delivered)
     }
 
     private mutating func fail(_ index: Int, _ status: DeliveryStatus) {
         envelope.recipients[index].state = .failed(status)
         summary.failed += 1
-        note(status, rank: 2)
+        note(status, .failed)
         // RFC 3461 4.1: without NOTIFY failures are reported.
         let notify = envelope.recipients[index].notify
         if notify.isEmpty || notify.contains(.failure) { report(index, .failed, status) }
@@ -133,7 +156,7 @@ struct Settlement {
         envelope.recipients[index].state = .pending(
             attempts: attempts, nextAttempt: next, lastReason: status)
         summary.deferred += 1
-        note(status, rank: 1)
+        note(status, .deferred)
         summary.nextAttempt = next
         reportDelay(of: index, status)
     }
@@ -164,9 +187,17 @@ struct Settlement {
                 retriedUntil: until))
     }
 
-    private mutating func note(_ status: DeliveryStatus, rank: Int) {
-        guard rank > worstRank else { return }
-        worstRank = rank
-        summary.worst = status
+    private mutating func note(_ status: DeliveryStatus, _ fate: Fate) {
+        // Whoever has got it needs no words of his own.
+        let same = said.firstIndex {
+            $0.fate == fate && (fate == .delivered || $0.status == status)
+        }
+        let hasRoom = said.count < Self.wordsLimit
+        if let known = same ?? (hasRoom ? nil : said.lastIndex { $0.fate == fate }) {
+            said[known].count += 1
+            return
+        }
+        let place = said.firstIndex { $0.fate.rawValue < fate.rawValue } ?? said.endIndex
+        said.insert(Said(fate: fate, status: status, count: 1), at: place)
     }
 }

@@ -22,7 +22,7 @@ enum ScheduleChange {
 }
 
 extension Schedule {
-    mutating func apply(_ change: ScheduleChange) {
+    mutating func apply(_ change: ScheduleChange, now: UnixTime) {
         switch change {
         case .add(let plan): add(plan)
         case .remove(let id): remove(id)
@@ -30,7 +30,7 @@ extension Schedule {
             settle(id, destination, with: plans, review: (needsReview, deadline))
         case .expedite(let id): expedite(id)
         case .hold(let id): hold(id)
-        case .release(let id): release(id)
+        case .release(let id): release(id, now: now)
         }
     }
 }

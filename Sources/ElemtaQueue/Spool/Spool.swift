@@ -1,7 +1,7 @@
 import ElemtaSMTP
 import ElemtaThreads
-import Synchronization
 import Glibc
+import Synchronization
 
 /// The durable queue: mail that was accepted and isn't delivered yet.
 ///
@@ -198,12 +198,22 @@ public final class Spool: Sendable {
             generation: store.generation)
     }
 
-    /// Whether there is room for mail; when not, answer 452 4.3.1 at MAIL. Cheap as long as there is.
+    /// Whether there is room for mail; when not, answer 452 4.3.1 at MAIL. Cheap as long as there is:
+    /// the file system is asked once a second.
     public var hasRoom: Bool {
-        guard shared.isShort.load(ordering: .relaxed) else { return true }
+        let isShort = shared.isShort.load(ordering: .relaxed)
+        guard isDueForLook() || isShort else { return true }
         guard let room = FileSystem.room(at: options.path) else { return true }
         let minimum = options.minimumFree ?? min(64 << 20, room.total / 50)
+        if room.free >= minimum { return true }
+        if !isShort { inbox.post(.room, weight: SpoolRequest.weight) }
         return room.free + shared.reusable.load(ordering: .relaxed) >= minimum
+    }
+
+    private func isDueForLook() -> Bool {
+        var now = timespec()
+        unsafe clock_gettime(CLOCK_MONOTONIC_COARSE, &now)
+        return shared.lastLook.exchange(Int64(now.tv_sec), ordering: .relaxed) != now.tv_sec
     }
 
     // MARK: - Operations

@@ -415,7 +415,7 @@ extension SpoolLoop {
         // First the answers: clients wait for them.
         if !answers.isEmpty { acknowledge(answers) }
         answers = []
-        for change in draft.changes { schedule.apply(change) }
+        for change in draft.changes { schedule.apply(change, now: now) }
         publish()
         for file in draft.discarded { file.discard() }
         unlinked.append(contentsOf: store.removeContentFiles(of: draft.removedFiles))
@@ -425,7 +425,7 @@ extension SpoolLoop {
         if !reserve.isFilled, slice.outcomes > 0 { refillReserve() }
         if shared.isShort.load(ordering: .relaxed) {
             // Nothing is offered while MAIL is refused: what made room has to say so.
-            _ = store.hasRoom(for: 0, minimumFree: options.minimumFree, shared)
+            lookForRoom()
         }
     }
 

@@ -112,13 +112,14 @@ extension SpoolLoop {
         _ summary: Settlement.Summary, of id: MessageID, _ destination: Destination,
         _ draft: inout Draft
     ) {
-        guard let worst = summary.worst else { return }
-        if summary.failed > 0 {
+        if let refusal = summary.refusal {
             draft.events.append(
-                .failed(id, destination, recipients: Int(summary.failed), worst))
-        } else if let next = summary.nextAttempt {
+                .failed(id, destination, recipients: Int(summary.failed), refusal))
+        }
+        if let deferral = summary.deferral, let next = summary.nextAttempt {
             draft.events.append(
-                .deferred(id, destination, recipients: Int(summary.deferred), worst, until: next))
+                .deferred(
+                    id, destination, recipients: Int(summary.deferred), deferral, until: next))
         }
     }
 

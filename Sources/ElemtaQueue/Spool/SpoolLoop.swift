@@ -13,6 +13,8 @@ enum SpoolRequest: Sendable {
     case damaged(MessageID, String)
     /// A reader found the spool as a whole damaged.
     case suspected(String)
+    /// There is less free space than there should be: perhaps there are pages to be used again.
+    case room
 }
 
 /// The spool thread: the only writer, and the owner of the schedule.
@@ -112,7 +114,9 @@ final class SpoolLoop {
         recover(suspects: suspects)
         reserve.fill()
         handOut()
+        publish()
         publishObstacles()
+        lookForRoom()
         var isOpen = true
         while isOpen {
             switch inbox.take(within: patience) {
@@ -145,6 +149,7 @@ final class SpoolLoop {
             commitBatch()
             handOut()
         }
+        publish()
         publishObstacles()
     }
 
@@ -191,7 +196,13 @@ final class SpoolLoop {
             // Looked at by the next start; until then whoever can be served is.
             if store.isSound { options.events(.suspected(reason)) }
             store.isSound = false
+        case .room: lookForRoom()
         }
+    }
+
+    /// For those who ask before they submit.
+    func lookForRoom() {
+        _ = store.hasRoom(for: 0, minimumFree: options.minimumFree, shared)
     }
 
     /// An outcome that answers an item that is out; the others are nobody's business any more.
@@ -328,4 +339,7 @@ final class SpoolShared: Sendable {
     let isShort = Atomic(false)
     /// Octets of pages in the spool that can be written without the file growing.
     let reusable = Atomic<UInt64>(0)
+    /// When the file system was last asked by somebody who hadn't submitted yet; seconds of an
+    /// arbitrary clock.
+    let lastLook = Atomic<Int64>(.min)
 }

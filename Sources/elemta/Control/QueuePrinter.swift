@@ -194,10 +194,15 @@ struct QueuePrinter {
         text + String(repeating: " ", count: max(0, width - text.count))
     }
 
-    /// What a client or a next hop said must not act on the operator's terminal.
+    /// What a client or a next hop said must not act on the operator's terminal. In one line, whatever
+    /// it holds: replies of several lines have " / " between them.
     func printable(_ text: String) -> String {
         var printable = ""
-        for scalar in text.unicodeScalars {
+        for scalar in text.unicodeScalars where scalar != "\r" {
+            if scalar == "\n" {
+                printable += " / "
+                continue
+            }
             printable.unicodeScalars.append(scalar.isHarmless ? scalar : "?")
         }
         return printable

@@ -29,6 +29,9 @@ struct QueueStory {
             text += "next      \(next(for: recipient, printer))\n"
         }
         if !envelope.attempts.isEmpty { text += "\n" }
+        if envelope.attempts.count == Envelope.attemptLimit {
+            text += "          of more attempts than these the first and the latest are kept\n"
+        }
         for attempt in envelope.attempts {
             text += "attempt   \(attempt.time.rfc3339) \(printer.printable(attempt.destination)): "
             text += "\(counts(of: attempt))\n          \(printer.describe(attempt.status))\n"

@@ -6,6 +6,7 @@ import select
 import socket
 import ssl
 import threading
+import time
 from dataclasses import dataclass, field
 
 from .client import unstuffed
@@ -37,6 +38,7 @@ class Message:
     connection: int
     tls: str  # the protocol, such as TLSv1.3; empty in clear
     content: bytes = b""
+    arrived: float = 0.0  # when it was whole, by the monotonic clock
 
     @property
     def addresses(self):
@@ -368,6 +370,7 @@ class Conversation:
         if is_positive(fault):
             # Kept before the reply: whoever sees the 250 finds it here.
             with self.sink.lock:
+                message.arrived = time.monotonic()
                 self.sink.messages.append(message)
         self.respond(fault, b"250 2.0.0 kept\r\n")
 
