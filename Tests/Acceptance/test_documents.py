@@ -100,8 +100,11 @@ class Commands(WithCertificates, Case):
     def perform(self, words):
         """Runs the command where it can do what it says; it must end with status 0."""
         if not words or words[0] == "server":
-            # Not started: what it would be started with is checked.
-            words = ["check", *(word for word in words[1:] if word != "--dev")]
+            # Not started: its options must be some, and what it would be started with must be right.
+            known = run_elemta("server", "--help")
+            for option in (word for word in words if word.startswith("-")):
+                self.assertRegex(known, rf"(?<![\w-]){option}(?![\w-])")
+            words = ["check"] + (["--config", words[words.index("--config") + 1]] if "--config" in words else [])
         if words[:2] == ["queue", "compact"]:
             directory, file = self.stopped.directory, self.stopped.file
         else:
@@ -135,7 +138,7 @@ class Commands(WithCertificates, Case):
         self.assertGreater(count, 20, "the documents have more commands than were found")
 
     def test_a_command_that_is_none_is_found_out(self):
-        for words in (["queue", "lost"], ["check", "--bogus"], ["explain", "--from", "alice@example.net"]):
+        for words in (["queue", "lost"], ["check", "--bogus"], ["server", "--bogus"], ["explain", "--from", "<>"]):
             with self.subTest(words), self.assertRaises(AssertionError):
                 self.perform(words)
 
