@@ -256,6 +256,19 @@ class Names(unittest.TestCase):
                     elif re.fullmatch(r"[a-z]+(?:_[a-z]+)+", word) and not word.startswith("test_"):
                         self.assertTrue(word in known, "no such word in the sources")
 
+    def test_figures_of_sizing_are_those_of_the_readme(self):
+        """Whoever measures anew and changes the one is told of the other."""
+        def section(document, heading):
+            return re.search(rf"^## {heading}$(.*?)(?=^## )", prose(document) + "\n## ", re.M | re.S)[1]
+
+        figures = set(re.findall(r"[\d,.]*\d", section(ROOT / "README.md", "Figures")))
+        rows = [line.split("|") for line in section(ROOT / "docs/operations.md", "Sizing").splitlines() if line.startswith("| ")]
+        used = [number for row in rows for cell in row for number in re.findall(r"[\d,.]*\d", cell)]
+        self.assertGreater(len(used), 5)
+        for number in used:
+            with self.subTest(number):
+                self.assertIn(number, figures)
+
     def test_targets_of_make_are_there(self):
         rules = "\n".join(file.read_text() for file in [ROOT / "Makefile", *ROOT.glob("*/*.mk")])
         targets = set(re.findall(r"^([a-z-]+):", rules, re.M))
