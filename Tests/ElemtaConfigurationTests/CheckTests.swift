@@ -161,6 +161,15 @@ struct CheckTests {
             recipients:
               - {domain: c.example, callout: true}
             """
+        let addresses = """
+            delivery:
+              bind: [192.0.2.1, "2001:db8::1", 192.0.2.2]
+            """
+        #expect(
+            try read(addresses).warnings.map(\.description) == [
+                "elemta.yaml:2: delivery.bind[2]: 192.0.2.2 is never used: delivery.bind[0] is of "
+                    + "the same family"
+            ])
         #expect(
             try read(text).warnings.map(\.description) == [
                 "elemta.yaml:8: recipients[0].domain: \"c.example\" is not in local_domains: never used",

@@ -10,6 +10,7 @@ extension Configuration {
         checkAuthentication(&findings)
         checkRelay(&findings)
         checkRoutes(&findings)
+        checkSourceAddresses(&findings)
         if limits.memory <= limits.spillThreshold {
             findings.refuse(
                 "limits.memory",
@@ -139,6 +140,17 @@ extension Configuration {
                     "off with relay_username; allowed: opportunistic, required, or "
                         + "relay_auth_in_clear: true")
             }
+        }
+    }
+
+    /// Each connection takes the first address of its family.
+    private func checkSourceAddresses(_ findings: inout Findings) {
+        for (index, address) in delivery.bind.enumerated() {
+            let first = delivery.bind.firstIndex { $0.isV4 == address.isV4 } ?? index
+            guard first < index else { continue }
+            findings.warn(
+                "delivery.bind[\(index)]",
+                "\(address) is never used: delivery.bind[\(first)] is of the same family")
         }
     }
 
