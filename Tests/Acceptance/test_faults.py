@@ -216,14 +216,15 @@ class Faults:
                 run = Run(self, lambda disk, n=number: disk.fail([self.name], n, count, error), is_damaged)
                 run.play(count > 1)
                 run_late, run_twice = run.check()
+                # How batches form is chance: a run may make fewer calls than the one without faults.
+                if 2 * number <= calls:
+                    self.assertGreater(run.disk.failed, 0, "the fault was never met: nothing was tested")
                 hit += run.disk.failed > 0
                 refused += len(run.refused)
                 late += run_late
                 twice += run_twice
                 self.tidy()
         self.assertGreater(calls, 0, "the run makes no such call: nothing was tested")
-        # Batches form by chance, so a run may make a few calls fewer than the one without faults.
-        self.assertGreaterEqual(2 * hit, len(numbers), "too few of the faults were met")
         print(
             f"faults: {self.name}, {what}: {len(numbers)} of {calls} calls, {hit} met; {refused} messages refused "
             f"({late} of them came all the same), {twice} came twice, 0 lost",
