@@ -219,6 +219,10 @@ class Names(unittest.TestCase):
                     if anchor:
                         self.assertIn(anchor, anchors(file))
 
+    def test_the_readme_leads_to_every_document(self):
+        linked = set(re.findall(r"\]\(docs/([^)#\s]+)", (ROOT / "README.md").read_text()))
+        self.assertEqual(linked, {document.name for document in (ROOT / "docs").glob("*.md")})
+
     def test_files_are_there(self):
         for document in DOCUMENTS:
             for name in code_spans(document):
