@@ -84,6 +84,8 @@ public struct DeliveryTimeouts: Sendable {
     /// nothing is known about it, and when it was silent the first time.
     var firstLook = Duration.milliseconds(150)
     var secondLook = Duration.seconds(10)
+    /// The same for a reply to MAIL, RCPT or DATA.
+    var stall = Duration.seconds(30)
     /// How long a destination none of whose servers has greeted has one connection, before another is
     /// tried beside it.
     var trial = Duration.seconds(5)

@@ -81,6 +81,23 @@ struct HangingDestinationTests {
         service.stop(grace: .zero)
     }
 
+    @Test func thoseThatHangInATransactionGiveWayAsWell() throws {
+        let polite = ScriptedServer.polite([])
+        let stalling = try server { $0.verb == "RCPT" ? .silence : polite($0) }
+        let store = MemoryStore()
+        let service = try service(store) {
+            $0.maximumConnections = 4
+            $0.timeouts.stall = .milliseconds(200)
+        }
+        service.deliver(
+            try (1...12).map {
+                try store.add($0, destination: "mx:d\($0).example.com:\(stalling.address.port)")
+            })
+        let outcomes = try store.take(8)
+        #expect(outcomes.allSatisfy { !$0.isUnreached && $0.summary == "deferred 4.4.2" })
+        service.stop(grace: .zero)
+    }
+
     @Test func whoIsSilentAtFirstIsTriedAgainWithoutAnAttempt() throws {
         let polite = ScriptedServer.polite()
         let slow = try server { $0.connection == 0 ? .silence : polite($0) }

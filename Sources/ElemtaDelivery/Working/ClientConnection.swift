@@ -65,6 +65,18 @@ final class ClientConnection: ConnectionDelegate {
         if case .opening = phase { true } else { false }
     }
 
+    /// In a mail transaction whose content the server hasn't asked for. Cut later, it may become a
+    /// duplicate.
+    var isBeforeContent: Bool {
+        guard case .delivering = phase else { return false }
+        switch session.stage {
+        case .mail, .recipient, .data: return true
+        case .closed, .content, .endOfData, .greeting, .handshake, .hello, .idle, .login, .quit,
+            .startTLS:
+            return false
+        }
+    }
+
     /// Whether a message before went well enough for the next.
     var hasTakenMail: Bool { messageCount > 0 }
 
@@ -118,19 +130,22 @@ final class ClientConnection: ConnectionDelegate {
         switch phase {
         case .closed: return
         case .idle: return quit()
-        case .opening, .ready, .preparing: return perform(session.interrupt(.timedOut))
+        case .opening, .ready, .preparing: return timeOut()
         case .delivering: break
         }
         guard session.stage == .content, let connection else {
-            return perform(session.interrupt(.timedOut))
+            return timeOut()
         }
         let sent = handedCount - connection.unsentCount
         guard sent >= sentMark + DeliveryTimeouts.progress else {
-            return perform(session.interrupt(.timedOut))
+            return timeOut()
         }
         sentMark = sent
         setDeadline()
     }
+
+    /// What is awaited doesn't come in time.
+    func timeOut() { perform(session.interrupt(.timedOut)) }
 
     private func lost(_ error: ReactorError?) {
         switch phase {

@@ -57,9 +57,7 @@ extension DeliveryWorker {
                 for: turn, secondLooks: secondLooks, share: secondLookShare)
         {
             // What was done for those before may have changed it.
-            if connection.isOpening, !connection.queue.standing.isProven(at: now) {
-                takeBack(connection)
-            }
+            if patience(with: connection) != nil { takeBack(connection) }
         }
         guard !hasRoom, !line.isEmpty, let next = nextDue() else { return }
         expectPlaces(at: max(next, now + Self.placePause))
@@ -89,10 +87,12 @@ extension DeliveryWorker {
     private func candidates() -> Candidates {
         let timeouts = settings.timeouts
         var found = Candidates()
-        forEachSilent { connection in
+        forEachSilent { connection, patience in
             let silence = now - connection.latestSign
-            if silence >= timeouts.secondLook {
+            if silence >= patience {
                 found.overdue.append(connection)
+            } else if !connection.isOpening {
+                return
             } else if connection.isSecondLook {
                 found.second.append(connection)
             } else if silence >= timeouts.firstLook {
@@ -109,25 +109,33 @@ extension DeliveryWorker {
     private func nextDue() -> MonotonicTime? {
         let timeouts = settings.timeouts
         var next: MonotonicTime?
-        forEachSilent { connection in
+        forEachSilent { connection, patience in
             let first = connection.latestSign + timeouts.firstLook
-            let due =
-                connection.isSecondLook || first <= now
-                ? connection.latestSign + timeouts.secondLook : first
+            let isLooked = !connection.isOpening || connection.isSecondLook || first <= now
+            let due = isLooked ? connection.latestSign + patience : first
             next = min(next ?? due, due)
         }
         return next
     }
 
-    private func forEachSilent(_ body: (ClientConnection) -> Void) {
+    private func forEachSilent(_ body: (ClientConnection, _ patience: Duration) -> Void) {
         table.forEach { _, connection in
-            guard connection.isOpening, !connection.queue.standing.isProven(at: now) else { return }
-            body(connection)
+            if let patience = patience(with: connection) { body(connection, patience) }
         }
+    }
+
+    /// How long a server may be silent while others wait; nil: as long as RFC 5321 has it.
+    private func patience(with connection: ClientConnection) -> Duration? {
+        if connection.isOpening {
+            return connection.queue.standing.isProven(at: now)
+                ? nil : settings.timeouts.secondLook
+        }
+        return connection.isBeforeContent ? settings.timeouts.stall : nil
     }
 
     private func takeBack(_ connection: ClientConnection) {
         let queue = connection.queue
+        guard connection.isOpening else { return connection.timeOut() }
         let silence = now - connection.latestSign
         let reason = FailureReason(silentFor: silence, connection.target)
         // The others are tried first, also when hosts come before them.
