@@ -6,6 +6,8 @@ public enum SpoolError: Error, Hashable, Sendable {
     case networkFileSystem(String)
     /// There is no queue in this directory, or no directory. Exit status 66.
     case noQueue(String)
+    /// This user may not look into the directory, which belongs to that one. Exit status 77.
+    case notPermitted(String, owner: String?)
     /// `queue_dir` or something in it can't be made or used, or is somebody else's.
     case directory(String)
     /// No room on the disk or in the map: answer 452 4.3.1. What is queued is intact.
@@ -48,6 +50,9 @@ extension SpoolError: CustomStringConvertible {
             "the queue lies on \(name), which doesn't keep what it promises "
                 + "(queue.allow_network_filesystem)"
         case .noQueue(let path): "there is no queue in \(path)"
+        case .notPermitted(let path, let owner?):
+            "no access to \(path), which belongs to \(owner): be \(owner) or root for this"
+        case .notPermitted(let path, nil): "no access to \(path): be root for this"
         case .directory(let what): what
         case .full: "no room for the queue"
         case .storage(let what): what

@@ -26,6 +26,16 @@ import CLibevent
         return try unsafe Segments.withFirst(of: buffer, body)
     }
 
+    /// Copies the first segment out and drops it; empty when the input is.
+    public mutating func takeFirstSegment() -> [UInt8] {
+        // Safe because the array copies what the buffer lends.
+        let octets = withFirstSegment { span in
+            unsafe span.withUnsafeBufferPointer { unsafe [UInt8]($0) }
+        }
+        drain(octets.count)
+        return octets
+    }
+
     /// Makes the first `count` octets (all, when there are fewer) one segment: `evbuffer_pullup`.
     /// Copies where they aren't yet.
     public mutating func makeContiguous(_ count: Int) {

@@ -57,6 +57,8 @@ enum ExitStatus: UInt8, Sendable {
     case unavailable = 69
     /// The system refuses: no descriptor, no thread, no permission to bind.
     case systemError = 71
+    /// What was to be printed can't be written.
+    case ioError = 74
     /// Try again later: somebody else holds the queue.
     case temporaryFailure = 75
     /// The server wants a login, or a password isn't the right one.

@@ -1,4 +1,5 @@
 import ElemtaSMTP
+import ElemtaThreads
 import Glibc
 import Testing
 
@@ -95,5 +96,60 @@ import Testing
             if case .deferred(id, _, 1, _, _) = event { true } else { nil }
         }
         try fixture.accept()
+    }
+
+    /// Performs an operation that comes to an end whatever the disk does.
+    private func hold(_ spool: Spool) throws -> OperationProgress {
+        let progress = Inbox<OperationProgress>()
+        spool.perform(.hold, on: .all) { progress.post($0) }
+        while case .elements(let list) = progress.take(within: .seconds(20)) {
+            if let last = list.last, last.isFinished { return last }
+        }
+        throw SpoolError.stopped
+    }
+
+    /// Makes every write to the spool fail, and puts what `prepare` makes in its place.
+    private func breakSpool(_ path: String, _ prepare: () throws -> Void) throws {
+        let readOnly = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        for descriptor in try descriptors(of: path) where descriptor != readOnly {
+            #expect(dup2(readOnly, descriptor) == descriptor)
+        }
+        close(readOnly)
+        try FileSystem.move(path, to: path + ".away")
+        try prepare()
+    }
+
+    @Test("Operations fail while nothing can be written, and that is told once, as is its end")
+    func operationsWhileStalled() throws {
+        let fixture = try SpoolFixture(try TestDirectory())
+        try fixture.accept()
+        let path = fixture.directory.queue + "/spool.mdb"
+        try breakSpool(path) { try FileSystem.makeDirectory(path) }
+        // The first meets the fault, the others come while it lasts.
+        for _ in 0..<3 { #expect(try hold(fixture.spool).failure != nil) }
+        unsafe rmdir(path)
+        try FileSystem.move(path + ".away", to: path)
+        while try hold(fixture.spool).failure != nil {}
+        var stallCount = 0
+        _ = try fixture.event { event in
+            if case .stalled = event { stallCount += 1 }
+            if case .resumed = event { return true }
+            return nil
+        }
+        #expect(stallCount == 1)
+        #expect(try fixture.spool.statistics().held == 1)
+    }
+
+    @Test("Operations fail on a spool that was given up, and it can still be stopped")
+    func operationsAfterGivingUp() throws {
+        let fixture = try SpoolFixture(try TestDirectory())
+        try fixture.accept()
+        let path = fixture.directory.queue + "/spool.mdb"
+        try breakSpool(path) { try writeFile(Array(repeating: 7, count: 1 << 16), path) }
+        for _ in 0..<2 { #expect(try hold(fixture.spool).failure != nil) }
+        _ = try fixture.event { event in
+            if case .suspected = event { true } else { nil }
+        }
+        fixture.spool.stop()
     }
 }

@@ -149,6 +149,39 @@ import Testing
         #expect(statistics.octets == envelope.contentOctets)
     }
 
+    @Test("An operation ends between two slices once nobody waits for it", arguments: [true, false])
+    func unwanted(isStarted: Bool) throws {
+        let directory = try TestDirectory()
+        do {
+            let fixture = try SpoolFixture(directory, isStarted: false)
+            for _ in 0..<450 {
+                fixture.spool.accept(
+                    Submission(
+                        token: 0, envelope: try fixture.envelope(),
+                        content: .inMemory(ContentOctets([1]))))
+            }
+            try fixture.start()
+            _ = try fixture.work(450)
+            fixture.spool.stop()
+        }
+        let fixture = try SpoolFixture(directory, isStarted: isStarted)
+        let progress = Inbox<OperationProgress>()
+        // Gone after the first slice.
+        let isWanted = Locked(true)
+        fixture.spool.perform(.hold, on: .all, while: { isWanted.withLock { $0 } }) { now in
+            isWanted.withLock { $0 = false }
+            progress.post(now)
+        }
+        var last = OperationProgress()
+        while !last.isFinished, case .elements(let list) = progress.take(within: .seconds(20)) {
+            last = list.last ?? last
+        }
+        #expect(last.isFinished)
+        #expect(last.failure == .stopped)
+        #expect(last.changed == OperationJob.sliceLimit)
+        #expect(try fixture.spool.list(.state(.hold), limit: 450).messages.count == last.changed)
+    }
+
     @Test("Operations work on a stopped server's spool")
     func stoppedServer() throws {
         let directory = try TestDirectory()

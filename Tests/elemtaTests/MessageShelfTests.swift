@@ -82,7 +82,7 @@ import Testing
         let first = try message()
         let shelf = MessageShelf(.init(messages: 100, octets: first.octetCount))
         #expect(shelf.put(first))
-        shelf.perform(.delete, on: .ids([first.id])) { progress in
+        shelf.perform(.delete, on: .ids([first.id]), while: { true }) { progress in
             #expect(progress.changed == 1 && progress.examined == 1 && progress.isFinished)
         }
         #expect(try listed(shelf).isEmpty)

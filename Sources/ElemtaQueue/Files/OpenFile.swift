@@ -170,6 +170,21 @@ package enum FileSystem {
         return status.st_mode & S_ISVTX != 0
     }
 
+    /// The user's name, or the number where nobody has it.
+    static func nameOfUser(_ number: uid_t) -> String {
+        var entry = unsafe passwd()
+        var buffer = [CChar](repeating: 0, count: 16 * 1024)
+        return unsafe buffer.withUnsafeMutableBufferPointer { buffer in
+            // Safe because the entry points into the buffer, which outlives its use.
+            var found: UnsafeMutablePointer<passwd>?
+            guard let start = buffer.baseAddress,
+                unsafe getpwuid_r(number, &entry, start, buffer.count, &found) == 0,
+                unsafe found != nil, let name = unsafe entry.pw_name
+            else { return "user \(number)" }
+            return unsafe String(cString: name)
+        }
+    }
+
     static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }
 
     /// The names in a directory, without . and ..; none when there is no such directory.

@@ -12,7 +12,7 @@ struct QueueDirectory: ~Copyable {
     init(
         _ path: String, for purpose: SpoolPurpose, allowNetworkFileSystem: Bool
     ) throws(SpoolError) {
-        if purpose != .serving, !FileSystem.exists(path + "/spool.mdb") { throw .noQueue(path) }
+        if purpose != .serving { try Self.checkAccess(path) }
         if purpose == .looking {
             lock = try QueueLock(lookingAt: path)
             self.path = path
@@ -34,6 +34,15 @@ struct QueueDirectory: ~Copyable {
         }
         self.path = path
         self.lock = consume lock
+    }
+
+    /// Throws unless there is a queue that this user may look into.
+    private static func checkAccess(_ path: String) throws(SpoolError) {
+        guard unsafe access(path + "/spool.mdb", R_OK) != 0 else { return }
+        guard errno == EACCES else { throw .noQueue(path) }
+        var status = stat()
+        guard unsafe stat(path, &status) == 0 else { throw .notPermitted(path, owner: nil) }
+        throw .notPermitted(path, owner: FileSystem.nameOfUser(status.st_uid))
     }
 
     /// Makes the directory unless it is there, and closes it to everybody else.

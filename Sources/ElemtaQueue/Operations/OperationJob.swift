@@ -5,6 +5,7 @@ import ElemtaThreads
 final class OperationJob: Sendable {
     private let operation: QueueOperation
     private let selection: QueueSelection
+    private let wanted: @Sendable () -> Bool
     private let progress: @Sendable (OperationProgress) -> Void
     private let state: Locked<State>
 
@@ -31,13 +32,18 @@ final class OperationJob: Sendable {
 
     init(
         _ operation: QueueOperation, _ selection: QueueSelection,
+        while wanted: @escaping @Sendable () -> Bool,
         progress: @escaping @Sendable (OperationProgress) -> Void
     ) {
         self.operation = operation
         self.selection = selection
+        self.wanted = wanted
         self.progress = progress
         state = Locked(State())
     }
+
+    /// Whether somebody still waits for the rest of it.
+    var isWanted: Bool { wanted() }
 
     /// Ends without having been finished.
     func end(_ failure: SpoolError) {
@@ -77,7 +83,7 @@ final class OperationJob: Sendable {
         for id in ids {
             do throws(ChangeFailure) {
                 guard let (envelope, place) = try writer.load(id, transaction, tables),
-                    envelope.matches(selection, sight)
+                    isMeant(envelope, sight)
                 else { continue }
                 let isChanged = try apply(
                     to: envelope, place, &writer, plan, transaction, tables, &draft)
@@ -95,6 +101,12 @@ final class OperationJob: Sendable {
             state.examined = ids.count
             state.changed = changed
         }
+    }
+
+    private func isMeant(_ envelope: Envelope, _ sight: QueueSight) -> Bool {
+        // They are where the ids came from: looking for each would be quadratic.
+        if case .ids = selection { return true }
+        return envelope.matches(selection, sight)
     }
 
     private func nextIDs(

@@ -75,6 +75,7 @@ extension OperationJob {
         var writer = MessageWriter()
         var isFinished = false
         while !isFinished {
+            guard isWanted else { return end(.stopped) }
             var draft = Draft()
             do throws(LMDBError) {
                 let tables = try store.opened()

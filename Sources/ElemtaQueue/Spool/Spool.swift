@@ -240,15 +240,20 @@ public final class Spool: Sendable {
         try store.envelope(id).envelope
     }
 
-    /// Does something to all messages of a selection, in slices between batches.
+    /// Does something to all messages of a selection, in slices between batches. Slices that are
+    /// done stay done, whatever ends it.
     ///
-    /// - Parameter progress: called after each slice, last with `isFinished`; on the spool thread,
-    ///   or on the calling thread when the spool has not been started.
+    /// - Parameters:
+    ///   - wanted: asked before each slice; once it says no the rest isn't done (`.stopped`).
+    ///   - progress: called after each slice, last with `isFinished`; on the spool thread, or on the
+    ///     calling thread when the spool has not been started. While nothing can be written it
+    ///     isn't waited for that to end: the operation fails with the error.
     public func perform(
         _ operation: QueueOperation, on selection: QueueSelection,
+        while wanted: @escaping @Sendable () -> Bool = { true },
         progress: @escaping @Sendable (OperationProgress) -> Void
     ) {
-        let job = OperationJob(operation, selection, progress: progress)
+        let job = OperationJob(operation, selection, while: wanted, progress: progress)
         let isIdle = phase.withLock { phase in
             if case .opened = phase { true } else { false }
         }

@@ -20,7 +20,6 @@ extension SpoolLoop {
         var expired: Int
         var damaged: Int
         var hasJob: Bool
-        var isJobAlone: Bool { hasJob && outcomes == 0 && expired == 0 && damaged == 0 }
         var isEmpty: Bool { outcomes == 0 && expired == 0 && damaged == 0 && !hasJob }
     }
 
@@ -30,6 +29,7 @@ extension SpoolLoop {
         var accepts = takeSubmissions()
         var answers: [Acknowledgement] = []
         if let reason = refusal(for: accepts) { refuse(&accepts, reason, &answers) }
+        dropUnwantedJobs()
         var slice = nextSlice()
         var trials = 0
         while !accepts.isEmpty || !slice.isEmpty {
@@ -50,10 +50,6 @@ extension SpoolLoop {
                     let hadAccepts = !accepts.isEmpty
                     recover(from: error, cause, &accepts, &answers)
                     if !hadAccepts, !canGoOn(after: cause, trials) {
-                        if slice.isJobAlone, cause.kind == .full {
-                            // Nobody waits for room that may never come.
-                            jobs.removeFirst().end(SpoolError(cause))
-                        }
                         begin(stallingBy: SpoolError(cause))
                         slice = Slice(outcomes: 0, expired: 0, damaged: 0, hasJob: false)
                     } else {
@@ -227,7 +223,8 @@ extension SpoolLoop {
             try store.reopen()
             damaged.append(contentsOf: try store.damagedRecords())
             store.isSound = true
-            options.events(.reopened(after: cause.description))
+            // Once, and not as often as it is tried.
+            if !isStallTold { options.events(.reopened(after: cause.description)) }
             stall = .none
             removeDoubtful()
         } catch {
@@ -245,7 +242,7 @@ extension SpoolLoop {
             }
             guard !isThrifty else { return false }
             thrift = .until(.now + Self.thriftTime)
-            options.events(.stalled(SpoolError(cause)))
+            tellStall(SpoolError(cause))
             return true
         case .transactionTooLarge, .exists, .invalidValue, .broken, .damaged:
             return trials < 2 && !hasStalled
@@ -267,12 +264,27 @@ extension SpoolLoop {
         store.isSound = false
         stall = .forGood(error)
         options.events(.suspected(error.description))
+        endJobs(error)
     }
 
     func begin(stallingBy error: SpoolError) {
         if case .forGood = stall { return }
-        if !hasStalled { options.events(.stalled(error)) }
+        tellStall(error)
         stall = .until(.now + Self.stallTime, error)
+        endJobs(error)
+    }
+
+    private func tellStall(_ error: SpoolError) {
+        guard !isStallTold else { return }
+        isStallTold = true
+        options.events(.stalled(error))
+    }
+
+    /// Something has been written, and there is room for what comes.
+    private func tellEndOfStall() {
+        guard isStallTold, case .none = thrift else { return }
+        isStallTold = false
+        options.events(.resumed)
     }
 
     /// Takes back what a failed commit may have left after all.
@@ -344,8 +356,9 @@ extension SpoolLoop {
             try putAside(
                 damaged[index].id, damaged[index].reason, transaction, tables, &draft)
         }
-        if slice.hasJob {
-            try jobs[0].runSlice(store, &writer, sight, plan, transaction, tables, &draft)
+        // Opening the tables again may have ended it.
+        if slice.hasJob, let job = jobs.first {
+            try job.runSlice(store, &writer, sight, plan, transaction, tables, &draft)
         }
     }
 
@@ -421,8 +434,9 @@ extension SpoolLoop {
         unlinked.append(contentsOf: store.removeContentFiles(of: draft.removedFiles))
         if unlinked.count >= 1000 { forgetRemovedFiles() }
         for event in draft.events { options.events(event) }
-        if slice.hasJob, jobs[0].reportProgress() { jobs.removeFirst() }
+        if slice.hasJob, jobs.first?.reportProgress() == true { jobs.removeFirst() }
         if !reserve.isFilled, slice.outcomes > 0 { refillReserve() }
+        tellEndOfStall()
         if shared.isShort.load(ordering: .relaxed) {
             // Nothing is offered while MAIL is refused: what made room has to say so.
             lookForRoom()

@@ -53,6 +53,8 @@ final class SpoolLoop {
     var unlinked: [MessageID] = []
 
     var stall = Stall.none
+    /// Whether `.stalled` was told and `.resumed` wasn't yet.
+    var isStallTold = false
 
     var thrift = Thrift.none
 
@@ -71,6 +73,13 @@ final class SpoolLoop {
         case until(ContinuousClock.Instant, SpoolError)
         /// The spool can't be read: nothing is accepted any more.
         case forGood(SpoolError)
+
+        var error: SpoolError? {
+            switch self {
+            case .none: nil
+            case .until(_, let error), .forGood(let error): error
+            }
+        }
     }
 
     /// A batch holds at most this much (design: bounded pages in memory, bounded latency).
@@ -157,8 +166,8 @@ final class SpoolLoop {
     private var patience: Duration? {
         if hasWork { return .zero }
         switch stall {
-        case .until: return Self.stallTime
-        case .none, .forGood: break
+        case .until where hasWaiting: return Self.stallTime
+        case .none, .until, .forGood: break
         }
         return schedule.nextDue.map { .seconds(min(max(0, $0 - now.seconds), Self.longestWait)) }
     }
@@ -181,8 +190,27 @@ final class SpoolLoop {
 
     private var hasWork: Bool {
         if !submissions.isEmpty { return true }
-        if isStalled { return false }
-        return !outcomes.isEmpty || !jobs.isEmpty || !expired.isEmpty || !damaged.isEmpty
+        return !isStalled && hasWaiting
+    }
+
+    /// Whether something is to be written beside submissions.
+    private var hasWaiting: Bool {
+        !outcomes.isEmpty || !jobs.isEmpty || !expired.isEmpty || !damaged.isEmpty
+    }
+
+    /// Nobody waits for a disk that may never work again.
+    func endJobs(_ error: SpoolError) {
+        let ended = jobs
+        jobs = []
+        for job in ended { job.end(error) }
+    }
+
+    /// Those whose askers have gone.
+    func dropUnwantedJobs() {
+        let unwanted = jobs.filter { !$0.isWanted }
+        guard !unwanted.isEmpty else { return }
+        jobs.removeAll { job in unwanted.contains { $0 === job } }
+        for job in unwanted { job.end(.stopped) }
     }
 
     func take(_ request: SpoolRequest) {
@@ -190,7 +218,9 @@ final class SpoolLoop {
         case .submission(let submission): submissions.append(submission)
         case .outcomes(let list):
             for outcome in list { take(outcome) }
-        case .operation(let job): jobs.append(job)
+        case .operation(let job):
+            jobs.append(job)
+            if isStalled, let error = stall.error { endJobs(error) }
         case .damaged(let id, let reason): damaged.append((id, reason))
         case .suspected(let reason):
             // Looked at by the next start; until then whoever can be served is.
@@ -269,7 +299,7 @@ final class SpoolLoop {
         for submission in submissions {
             acknowledge([Acknowledgement(token: submission.token, result: .failure(.stopped))])
         }
-        for job in jobs { job.end(.stopped) }
+        endJobs(.stopped)
         forgetRemovedFiles()
         try? store.saveState(lastID: ids.latest)
         store.close()

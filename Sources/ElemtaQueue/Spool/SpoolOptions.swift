@@ -102,6 +102,8 @@ public enum SpoolEvent: Sendable {
     case reserveFilled
     /// Results of deliveries can't be written at the moment; they are kept in memory.
     case stalled(SpoolError)
+    /// They are written again.
+    case resumed
     /// The environment was closed after an error and opened anew.
     case reopened(after: String)
 }

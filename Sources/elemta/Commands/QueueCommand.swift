@@ -18,58 +18,66 @@ struct QueueCommand: ParsableCommand {
 
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "List the queued messages, oldest first.")
+            abstract: "List the queued messages, oldest first; all unless some are named.")
 
         @OptionGroup var options: ConfigurationOptions
-        @OptionGroup var filter: FilterOptions
+        @OptionGroup var selected: SelectionOptions
         @Flag(help: "One JSON object a line.") var json = false
 
         func run() throws {
-            try QueueRequest(.list, filter.selection ?? .all, form: json ? .json : .table)
+            try QueueRequest(.list, selected.selection ?? .all, form: json ? .json : .table)
                 .perform(options)
         }
     }
 
     struct Show: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Show a message's envelope, its recipients' state and its attempts.")
+            abstract: "Show messages' envelopes, their recipients' state and their attempts.")
 
         @OptionGroup var options: ConfigurationOptions
-        @Argument(help: "The message's id.") var id: MessageID
-        @Flag(help: "The message's octets and nothing else.") var raw = false
-        @Flag(help: "As a JSON object.") var json = false
+        @OptionGroup var selected: SelectionOptions
+        @Flag(help: "One message's octets and nothing else.") var raw = false
+        @Flag(help: "One JSON object a line.") var json = false
 
         func validate() throws {
+            try selected.validateIsGiven()
             if raw && json { throw ValidationError("--raw and --json exclude each other") }
+            if raw && selected.ids.count != 1 { throw ValidationError("--raw takes one id") }
         }
 
         func run() throws {
             let form: QueueRequest.Form = raw ? .raw : json ? .json : .table
-            try QueueRequest(.show, .ids([id]), form: form).perform(options)
+            try QueueRequest(.show, selected.selection ?? .all, form: form).perform(options)
         }
     }
 
     struct Why: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Tell a message's story: where from, where to and why, what comes next.")
+            abstract: "Tell messages' stories: where from, where to and why, what comes next.")
 
         @OptionGroup var options: ConfigurationOptions
-        @Argument(help: "The message's id.") var id: MessageID
-        @Flag(help: "As a JSON object.") var json = false
+        @OptionGroup var selected: SelectionOptions
+        @Flag(help: "One JSON object a line.") var json = false
+
+        func validate() throws { try selected.validateIsGiven() }
 
         func run() throws {
-            try QueueRequest(.why, .ids([id]), form: json ? .json : .table).perform(options)
+            try QueueRequest(.why, selected.selection ?? .all, form: json ? .json : .table)
+                .perform(options)
         }
     }
 
     struct Stats: ParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "The queue in numbers.")
+        static let configuration = CommandConfiguration(
+            abstract: "The queue in numbers, or the messages that are named.")
 
         @OptionGroup var options: ConfigurationOptions
+        @OptionGroup var selected: SelectionOptions
         @Flag(help: "As a JSON object.") var json = false
 
         func run() throws {
-            try QueueRequest(.statistics, form: json ? .json : .table).perform(options)
+            try QueueRequest(.statistics, selected.selection ?? .all, form: json ? .json : .table)
+                .perform(options)
         }
     }
 
@@ -78,10 +86,10 @@ struct QueueCommand: ParsableCommand {
             abstract: "Try messages again now, whatever their schedule says.")
 
         @OptionGroup var options: ConfigurationOptions
-        @OptionGroup var selected: SelectionOptions
+        @OptionGroup var change: ChangeOptions
 
         func run() throws {
-            try selected.request(.change(.retry)).perform(options)
+            try change.request(.retry).perform(options)
         }
     }
 
@@ -90,10 +98,10 @@ struct QueueCommand: ParsableCommand {
             abstract: "Keep messages from being tried until they are released.")
 
         @OptionGroup var options: ConfigurationOptions
-        @OptionGroup var selected: SelectionOptions
+        @OptionGroup var change: ChangeOptions
 
         func run() throws {
-            try selected.request(.change(.hold)).perform(options)
+            try change.request(.hold).perform(options)
         }
     }
 
@@ -101,10 +109,10 @@ struct QueueCommand: ParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Release held messages.")
 
         @OptionGroup var options: ConfigurationOptions
-        @OptionGroup var selected: SelectionOptions
+        @OptionGroup var change: ChangeOptions
 
         func run() throws {
-            try selected.request(.change(.release)).perform(options)
+            try change.request(.release).perform(options)
         }
     }
 
@@ -113,10 +121,10 @@ struct QueueCommand: ParsableCommand {
             abstract: "Remove messages without delivering or bouncing them.")
 
         @OptionGroup var options: ConfigurationOptions
-        @OptionGroup var selected: SelectionOptions
+        @OptionGroup var change: ChangeOptions
 
         func run() throws {
-            try selected.request(.change(.delete)).perform(options)
+            try change.request(.delete).perform(options)
         }
     }
 }
@@ -151,6 +159,7 @@ extension QueueCommand {
             }
             _ = output.write(
                 QueuePrinter(form: json ? .json : .table, remark: .reason).compaction(report))
+            try output.end()
         }
     }
 }
@@ -180,29 +189,44 @@ struct FilterOptions: ParsableArguments {
     }
 }
 
-/// Ids, a filter, or everything: exactly one of them.
+/// Ids, a filter, or everything: at most one of them.
 struct SelectionOptions: ParsableArguments {
     @Argument(help: "The messages' ids.") var ids: [MessageID] = []
     @OptionGroup var filter: FilterOptions
     @Flag(help: "All messages.") var all = false
-    @Flag(help: "What was done, as a JSON object.") var json = false
 
-    func request(_ action: QueueRequest.Action) -> QueueRequest {
-        QueueRequest(action, selection, form: json ? .json : .table)
-    }
-
-    var selection: QueueSelection {
+    /// Nil when none is named.
+    var selection: QueueSelection? {
         if all { return .all }
-        return filter.selection ?? .ids(ids)
+        return filter.selection ?? (ids.isEmpty ? nil : .ids(ids))
     }
+
+    private static let ways = "by their ids, by --domain, --sender or --state, or by --all"
 
     func validate() throws {
         let given = (ids.isEmpty ? 0 : 1) + (all ? 1 : 0) + filter.selections.count
-        guard given == 1 else {
-            throw ValidationError(
-                "name the messages by their ids, by --domain, --sender or --state, or by --all")
+        guard given <= 1 else {
+            throw ValidationError("name the messages in one way: \(Self.ways)")
         }
     }
+
+    /// For commands that do nothing unless they are told to whom.
+    func validateIsGiven() throws {
+        guard selection != nil else { throw ValidationError("name the messages \(Self.ways)") }
+    }
+}
+
+/// What is done to whom, and how that is told.
+struct ChangeOptions: ParsableArguments {
+    @OptionGroup var selected: SelectionOptions
+    @Flag(help: "What was done, as a JSON object.") var json = false
+
+    func request(_ operation: QueueOperation) -> QueueRequest {
+        QueueRequest(
+            .change(operation), selected.selection ?? .ids([]), form: json ? .json : .table)
+    }
+
+    func validate() throws { try selected.validateIsGiven() }
 }
 
 extension MessageID: ExpressibleByArgument {
@@ -234,6 +258,8 @@ extension QueueState: ExpressibleByArgument {}
 extension QueueRequest {
     /// Asks the running server, else opens the queue; throws the exit status.
     func perform(_ options: ConfigurationOptions) throws {
+        // Who goes away is an error of a write, of which the status can be told.
+        ignoreBrokenPipes()
         let loaded = try options.load()
         switch ControlClient.ask(words, queueDirectory: loaded.configuration.queueDir) {
         case .finished(let status):

@@ -19,10 +19,14 @@ enum ControlClient {
         let descriptor = connect(to: queueDirectory)
         guard descriptor >= 0 else { return .noServer }
         defer { close(descriptor) }
-        guard Descriptors.writeAll(ControlFrame.request(words), to: descriptor) else {
-            return .broken
-        }
         let output = TerminalOutput()
+        let request = ControlFrame.request(words)
+        guard request.count <= ControlFrame.longestRequest else {
+            output.complain(ControlFrame.tooLong)
+            return .finished(status: Int32(ExitStatus.usage.rawValue))
+        }
+        // A server that won't read all of it says why.
+        Descriptors.writeAll(request, to: descriptor)
         var waiting: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 64 * 1024)
         while true {
@@ -45,7 +49,7 @@ enum ControlClient {
                 rest = rest.dropFirst(count)
                 switch frame {
                 case .output(let octets):
-                    guard output.write(octets) else { return .finished(status: 0) }
+                    guard output.write(octets) else { return .finished(status: status(of: output)) }
                 case .complaint(let octets): output.complain(octets)
                 case .progress(let octets):
                     output.tell(String(decoding: octets, as: UTF8.self))
@@ -53,6 +57,13 @@ enum ControlClient {
                 }
             }
         }
+    }
+
+    /// Of a command whose output doesn't get through.
+    private static func status(of output: TerminalOutput) -> Int32 {
+        guard let failure = output.failure else { return 0 }
+        output.complain(failure)
+        return Int32(ExitStatus.ioError.rawValue)
     }
 
     /// A connected socket, or -1.

@@ -13,8 +13,10 @@ enum ControlFrame: Equatable, Sendable {
     /// The last frame: the exit status (sysexits(3)).
     case exit(UInt8)
 
-    /// A request longer than this is no request of ours.
-    static let longestRequest = 64 * 1024
+    /// Octets that a request may have: more than the ids of any command line, for which Linux has
+    /// 6 MiB at most, of which each id takes its octets and those of a pointer (execve(2)).
+    static let longestRequest = 4 * 1024 * 1024
+    static let tooLong = "the request is longer than \(longestRequest) octets: name fewer messages"
     /// Payloads are cut into pieces no longer than this.
     static let longestPayload = 64 * 1024
     private static let headerCount = 5

@@ -1,5 +1,4 @@
 import ElemtaReactor
-import ElemtaThreads
 
 /// One client of the control socket. Reactor thread only.
 final class ControlSession: ConnectionDelegate {
@@ -14,12 +13,14 @@ final class ControlSession: ConnectionDelegate {
 
     var id = ConnectionID(slot: 0, generation: 0)
     var connection: Connection?
-    /// Octets that the client has taken, for whoever answers.
-    let credit = Inbox<Int>()
+    /// For whoever answers.
+    let credit = AnswerCredit()
     private let asked: (ControlSession, [String]) -> Void
     private let ended: (ControlSession) -> Void
     private var phase = Phase.awaitingRequest
     private var sentCount = 0
+    /// Of the request, as much as has come.
+    private var gathered: [UInt8] = []
 
     init(
         asked: @escaping (ControlSession, [String]) -> Void,
@@ -42,18 +43,24 @@ final class ControlSession: ConnectionDelegate {
         guard let connection else { return }
         connection.write(frame.octets)
         switch frame {
-        case .output(let octets): sentCount += octets.count
-        case .complaint, .progress: break
+        case .output(let octets), .complaint(let octets): sentCount += octets.count
+        case .progress: break
         case .exit:
             connection.closeAfterFlush()
             close()
         }
     }
 
+    /// One sentence for standard error, and the exit status.
+    func refuse(_ text: String, _ status: ExitStatus) {
+        send(.complaint(Array("elemta: \(text)\n".utf8)))
+        send(.exit(status.rawValue))
+    }
+
     func close() {
         if case .ended = phase { return }
         phase = .ended
-        credit.close()
+        credit.end()
         connection = nil
         ended(self)
     }
@@ -67,7 +74,7 @@ final class ControlSession: ConnectionDelegate {
 
     private func giveCredit() {
         guard sentCount > 0 else { return }
-        credit.post(sentCount)
+        credit.give(sentCount)
         sentCount = 0
     }
 
@@ -76,33 +83,21 @@ final class ControlSession: ConnectionDelegate {
             connection.withInput { $0.drain($0.count) }
             return
         }
-        let request = connection.withInput { input -> [UInt8]? in
-            input.makeContiguous(min(input.count, ControlFrame.longestRequest))
-            let line = input.withFirstSegment { segment -> [UInt8]? in
-                for index in segment.indices where segment[index] == UInt8(ascii: "\n") {
-                    return segment.extracting(..<index).copied
-                }
-                return nil
+        var end: Int?
+        connection.withInput { input in
+            while end == nil, input.count > 0 {
+                let piece = input.takeFirstSegment()
+                end = piece.firstIndex(of: UInt8(ascii: "\n")).map { gathered.count + $0 }
+                gathered += piece
             }
-            if let line { input.drain(line.count + 1) }
-            return line
         }
-        guard let request else {
-            if connection.withInput({ $0.count }) >= ControlFrame.longestRequest { close() }
-            return
+        guard gathered.count <= ControlFrame.longestRequest else {
+            return refuse(ControlFrame.tooLong, .usage)
         }
-        guard let words = ControlFrame.words(of: request) else { return close() }
+        guard let end else { return }
+        guard let words = ControlFrame.words(of: gathered[..<end]) else { return close() }
+        gathered = []
         phase = .answering
         asked(self, words)
-    }
-}
-
-extension Span<UInt8> {
-    /// The octets as an array.
-    var copied: [UInt8] {
-        var octets: [UInt8] = []
-        octets.reserveCapacity(count)
-        for index in indices { octets.append(self[index]) }
-        return octets
     }
 }

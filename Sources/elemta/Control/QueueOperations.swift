@@ -12,78 +12,160 @@ struct QueueOperations: Sendable {
     private static let sliceLimit = 500
 
     func perform(_ request: QueueRequest, to output: any QueueOutput) -> ExitStatus {
+        let status: ExitStatus
         do throws(SpoolError) {
-            switch request.action {
-            case .list: return try list(request, to: output)
-            case .show: return try show(request, to: output)
-            case .why: return try tell(request, to: output)
-            case .statistics: return try showStatistics(request, to: output)
-            case .change(let operation): return change(operation, request, to: output)
-            }
+            status = try answer(request, to: output)
         } catch {
             output.complain("\(error)")
-            if case .unknownMessage = error { return .noInput }
-            return .failure
+            status = ExitStatus(asking: error)
+        }
+        guard let failure = output.failure else { return status }
+        output.complain(failure)
+        return .ioError
+    }
+
+    private func answer(
+        _ request: QueueRequest, to output: any QueueOutput
+    ) throws(SpoolError) -> ExitStatus {
+        switch request.action {
+        case .list: return try list(request, to: output)
+        case .show: return try show(request, to: output)
+        case .why: return try tell(request, to: output)
+        case .statistics: return try showStatistics(request, to: output)
+        case .change(let operation): return try change(operation, request, to: output)
         }
     }
+
+    // MARK: - Looking
 
     private func list(
         _ request: QueueRequest, to output: any QueueOutput
     ) throws(SpoolError) -> ExitStatus {
         let printer = QueuePrinter(form: request.form, remark: queue.remark)
         guard output.write(printer.heading) else { return .success }
-        var position: MessageID?
-        repeat {
-            let slice = try queue.list(
-                request.selection, after: position, limit: Self.sliceLimit)
-            for message in slice.messages {
-                let line = printer.line(message, subject: queue.subject(of: message.id))
-                guard output.write(line) else { return .success }
-            }
-            position = slice.next
-        } while position != nil
-        return .success
+        return try forEach(request.selection, to: output) { message throws(SpoolError) in
+            output.write(printer.line(message, subject: queue.subject(of: message.id)))
+        }
     }
 
     private func show(
         _ request: QueueRequest, to output: any QueueOutput
     ) throws(SpoolError) -> ExitStatus {
-        guard case .ids(let ids) = request.selection else { return .failure }
-        for id in ids {
-            switch request.form {
-            case .raw:
-                guard write(try queue.read(id).content, of: id, to: output) else {
-                    return .failure
-                }
-            case .table, .json:
-                let printer = QueuePrinter(form: request.form, remark: queue.remark)
-                let message = try queue.read(id)
-                let header = HeaderSection(of: start(of: message.content)).octets
-                _ = output.write(printer.message(message.envelope, header: header))
+        let printer = QueuePrinter(form: request.form, remark: queue.remark)
+        var separator = printer.separator
+        return try forEach(request.selection, to: output) { message throws(SpoolError) in
+            let message = try queue.read(message.id)
+            if case .raw = request.form {
+                return try write(message.content, of: message.envelope.id, to: output)
             }
+            let header = HeaderSection(of: try start(of: message)).octets
+            return output.write(
+                separator.next() + printer.message(message.envelope, header: header))
         }
-        return .success
+    }
+
+    private func tell(
+        _ request: QueueRequest, to output: any QueueOutput
+    ) throws(SpoolError) -> ExitStatus {
+        let printer = QueuePrinter(form: request.form, remark: queue.remark)
+        var separator = printer.separator
+        return try forEach(request.selection, to: output) { message throws(SpoolError) in
+            let story = QueueStory(
+                envelope: try queue.show(message.id), sight: queue.sight, rules: rules)
+            return output.write(separator.next() + printer.story(story))
+        }
+    }
+
+    private func showStatistics(
+        _ request: QueueRequest, to output: any QueueOutput
+    ) throws(SpoolError) -> ExitStatus {
+        let printer = QueuePrinter(form: request.form, remark: queue.remark)
+        if request.selection == .all {
+            _ = output.write(printer.statistics(try queue.statistics()))
+            return .success
+        }
+        var counts = SelectionCounts()
+        let status = try forEach(request.selection, to: output) { message throws(SpoolError) in
+            counts.add(message)
+            return true
+        }
+        _ = output.write(printer.statistics(counts))
+        return status
+    }
+
+    /// Hands every message of a selection to `body`, until that returns false or nobody waits any
+    /// more. A named one that isn't there is told, as is one that is damaged, and the others follow.
+    private func forEach(
+        _ selection: QueueSelection, to output: any QueueOutput,
+        _ body: (MessageSummary) throws(SpoolError) -> Bool
+    ) throws(SpoolError) -> ExitStatus {
+        var status = ExitStatus.success
+        if case .ids(let ids) = selection {
+            let sight = queue.sight
+            for id in ids {
+                do throws(SpoolError) {
+                    guard output.wanted() else { break }
+                    guard try body(MessageSummary(try queue.show(id), sight)) else { break }
+                } catch {
+                    guard error.isOfOneMessage else { throw error }
+                    output.complain("\(error)")
+                    status = ExitStatus(asking: error)
+                }
+            }
+            return status
+        }
+        var position: MessageID?
+        repeat {
+            let slice = try queue.list(selection, after: position, limit: Self.sliceLimit)
+            for message in slice.messages {
+                do throws(SpoolError) {
+                    guard output.wanted(), try body(message) else { return status }
+                } catch {
+                    // It has gone since the slice was read.
+                    if case .unknownMessage = error { continue }
+                    guard error.isOfOneMessage else { throw error }
+                    output.complain("\(error)")
+                    status = ExitStatus(asking: error)
+                }
+            }
+            position = slice.next
+        } while position != nil && output.wanted()
+        return status
     }
 
     /// As much of the content as its header section is looked for in.
-    private func start(of content: StoredContent) -> [UInt8] {
-        switch content {
+    private func start(of message: StoredMessage) throws(SpoolError) -> [UInt8] {
+        switch message.content {
         case .memory(let octets):
             return octets
         case .file(let file):
             var start: [UInt8] = []
             let count = min(Int(clamping: file.octetCount), HeaderSection.octetLimit)
-            _ = Descriptors.forEachPiece(of: file.path, from: Int(file.offset), count: count) {
+            let isWhole = Descriptors.forEachPiece(
+                of: file.path, from: Int(file.offset), count: count
+            ) {
                 start += $0
                 return true
             }
+            guard isWhole else { throw unreadable(file, message.envelope.id) }
             return start
         }
     }
 
+    /// The file of a message that is still there, or else the message has gone meanwhile.
+    private func unreadable(_ file: StoredContentFile, _ id: MessageID) -> SpoolError {
+        do throws(SpoolError) {
+            _ = try queue.show(id)
+        } catch {
+            return error
+        }
+        return .damaged(id, "cannot read \(file.path)")
+    }
+
+    /// False once nothing more gets through.
     private func write(
         _ content: StoredContent, of id: MessageID, to output: any QueueOutput
-    ) -> Bool {
+    ) throws(SpoolError) -> Bool {
         switch content {
         case .memory(let octets):
             var rest = octets[...]
@@ -94,67 +176,52 @@ struct QueueOperations: Sendable {
             }
             return true
         case .file(let file):
+            var getsThrough = true
             let isWhole = Descriptors.forEachPiece(
                 of: file.path, from: Int(file.offset), count: Int(file.octetCount)
-            ) { piece in output.write(piece) }
-            if !isWhole { output.complain("\(id): cannot read \(file.path)") }
-            return isWhole
+            ) { piece in
+                getsThrough = output.write(piece)
+                return getsThrough
+            }
+            guard isWhole else { throw unreadable(file, id) }
+            return getsThrough
         }
     }
 
-    private func tell(
-        _ request: QueueRequest, to output: any QueueOutput
-    ) throws(SpoolError) -> ExitStatus {
-        guard case .ids(let ids) = request.selection else { return .failure }
-        let printer = QueuePrinter(form: request.form, remark: queue.remark)
-        for id in ids {
-            let story = QueueStory(
-                envelope: try queue.show(id), sight: queue.sight, rules: rules)
-            guard output.write(printer.story(story)) else { return .success }
-        }
-        return .success
-    }
-
-    private func showStatistics(
-        _ request: QueueRequest, to output: any QueueOutput
-    ) throws(SpoolError) -> ExitStatus {
-        let printer = QueuePrinter(form: request.form, remark: queue.remark)
-        _ = output.write(printer.statistics(try queue.statistics()))
-        return .success
-    }
+    // MARK: - Changing
 
     private func change(
         _ operation: QueueOperation, _ request: QueueRequest, to output: any QueueOutput
-    ) -> ExitStatus {
+    ) throws(SpoolError) -> ExitStatus {
         if let objection = queue.objection(to: operation) {
             output.complain(objection)
             return .failure
         }
-        let missing = missingIDs(in: request.selection)
-        for id in missing { output.complain("\(SpoolError.unknownMessage(id))") }
-        guard let progress = perform(operation, on: request.selection, telling: output)
-        else { return .failure }
-        if let failure = progress.failure {
-            output.complain("\(failure)")
-            return .failure
-        }
+        let (missing, status) = try lookForNamed(request.selection, to: output)
+        let progress = try perform(operation, on: request.selection, telling: output)
+        if let failure = progress.failure { throw failure }
         let printer = QueuePrinter(form: request.form, remark: queue.remark)
         _ = output.write(printer.change(operation, progress.changed, missing: missing))
-        return missing.isEmpty ? .success : .noInput
+        return status
     }
 
     /// Says how far it has come when that takes long.
     private func perform(
         _ operation: QueueOperation, on selection: QueueSelection, telling output: any QueueOutput
-    ) -> OperationProgress? {
+    ) throws(SpoolError) -> OperationProgress {
         let reports = Inbox<OperationProgress>()
         // On a stopped server this works on the thread that asks, and the other one tells.
-        let worker = try? NamedThread("elemta-queue") { [queue] in
-            queue.perform(operation, on: selection) { reports.post($0) }
+        let worker: NamedThread
+        do throws(ThreadError) {
+            worker = try NamedThread("elemta-queue") { [queue, wanted = output.wanted] in
+                queue.perform(operation, on: selection, while: wanted) { reports.post($0) }
+            }
+        } catch {
+            throw .storage(error.description)
         }
-        guard let worker else { return nil }
         defer { worker.join() }
         var told: ContinuousClock.Instant?
+        // There is always a last one: operations end when the disk fails or nobody waits.
         while case .elements(let list) = reports.take() {
             for progress in list {
                 if progress.isFinished { return progress }
@@ -165,14 +232,53 @@ struct QueueOperations: Sendable {
                         + "\(operation.pastTense) \(progress.changed)")
             }
         }
-        return nil
+        throw .stopped
     }
 
     private static let progressInterval = Duration.milliseconds(250)
 
-    private func missingIDs(in selection: QueueSelection) -> [MessageID] {
-        guard case .ids(let ids) = selection else { return [] }
-        return ids.filter { (try? queue.show($0)) == nil }
+    /// Tells of the named messages that aren't there, and of those that can't be read.
+    private func lookForNamed(
+        _ selection: QueueSelection, to output: any QueueOutput
+    ) throws(SpoolError) -> (missing: [MessageID], ExitStatus) {
+        guard case .ids(let ids) = selection else { return ([], .success) }
+        var missing: [MessageID] = []
+        var status = ExitStatus.success
+        for id in ids {
+            do throws(SpoolError) {
+                _ = try queue.show(id)
+            } catch {
+                guard error.isOfOneMessage else { throw error }
+                if case .unknownMessage = error { missing.append(id) }
+                output.complain("\(error)")
+                status = ExitStatus(asking: error)
+            }
+        }
+        return (missing, status)
+    }
+}
+
+extension SpoolError {
+    /// Others can still be looked at.
+    fileprivate var isOfOneMessage: Bool {
+        switch self {
+        case .unknownMessage, .damaged: true
+        default: false
+        }
+    }
+}
+
+/// How many messages of a selection there are, and where they stand.
+struct SelectionCounts {
+    private(set) var messages = 0
+    /// Of content.
+    private(set) var octets: UInt64 = 0
+    private(set) var states: [QueueState: Int] = [:]
+
+    mutating func add(_ message: MessageSummary) {
+        messages += 1
+        octets += message.octets
+        states[message.state, default: 0] += 1
     }
 }
 
@@ -204,7 +310,7 @@ extension QueueRequest {
         let output = TerminalOutput()
         let spool: Spool
         do throws(SpoolError) {
-            spool = try Spool.open(options, for: action.purpose)
+            spool = try Spool.open(options, for: action.isChange ? .changing : .looking)
         } catch {
             output.complain("\(error)")
             throw ExitStatus(opening: error).code
@@ -216,10 +322,10 @@ extension QueueRequest {
 }
 
 extension QueueRequest.Action {
-    fileprivate var purpose: SpoolPurpose {
+    var isChange: Bool {
         switch self {
-        case .list, .show, .why, .statistics: .looking
-        case .change: .changing
+        case .list, .show, .why, .statistics: false
+        case .change: true
         }
     }
 }
@@ -231,7 +337,13 @@ extension ExitStatus {
             switch error {
             case .held: .temporaryFailure
             case .noQueue: .noInput
+            case .notPermitted: .noPermission
             default: .unavailable
             }
+    }
+
+    /// When an open queue can't answer.
+    init(asking error: SpoolError) {
+        if case .unknownMessage = error { self = .noInput } else { self = .failure }
     }
 }

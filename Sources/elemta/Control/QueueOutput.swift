@@ -1,8 +1,14 @@
+import ArgumentParser
 import Glibc
 
 /// Where the answer to a `QueueRequest` goes: the terminal, or the control socket.
 protocol QueueOutput: AnyObject {
-    /// False once nobody reads any more: the work may stop.
+    /// Whether somebody still waits for the answer. Any thread.
+    var wanted: @Sendable () -> Bool { get }
+    /// Why what was written isn't all where it should be; nil also where nobody wants it.
+    var failure: String? { get }
+    /// False once nothing more gets through: the work may stop, and `failure` says whether that is
+    /// anybody's business.
     func write(_ octets: [UInt8]) -> Bool
     /// One sentence for standard error.
     func complain(_ text: String)
@@ -13,10 +19,39 @@ protocol QueueOutput: AnyObject {
 /// The answer goes to this process's own standard output and standard error.
 final class TerminalOutput: QueueOutput {
     private var line = ProgressLine()
+    private var phase = Phase.open
+
+    private enum Phase {
+        case open
+        /// Whoever read it has enough of it, as `head` has.
+        case unread
+        case failed(errno: Int32)
+    }
+
+    /// Who waits ends the process when he has waited enough.
+    var wanted: @Sendable () -> Bool { { true } }
+
+    var failure: String? {
+        guard case .failed(let code) = phase else { return nil }
+        return "standard output: \(lastErrorText(code))"
+    }
 
     func write(_ octets: [UInt8]) -> Bool {
+        guard case .open = phase else { return false }
         line.clear()
-        return Descriptors.writeAll(octets, to: Descriptors.standardOutput)
+        switch Descriptors.writeError(of: octets, to: Descriptors.standardOutput) {
+        case nil: return true
+        case EPIPE?: phase = .unread
+        case let code?: phase = .failed(errno: code)
+        }
+        return false
+    }
+
+    /// Throws the exit status when what was written isn't all there, and says so.
+    func end() throws(ExitCode) {
+        guard let failure else { return }
+        complain(failure)
+        throw ExitStatus.ioError.code
     }
 
     func complain(_ text: String) {

@@ -86,12 +86,22 @@ struct QueuePrinter {
     }
 
     func statistics(_ statistics: SpoolStatistics) -> [UInt8] {
-        let figures: [(String, Int)] = [
+        figures([
             ("messages", statistics.messages), ("octets", Int(clamping: statistics.octets)),
             ("outstanding", statistics.outstanding), ("held", statistics.held),
             ("failed", statistics.failed), ("unreachable", statistics.unreachable),
             ("file_octets", Int(clamping: statistics.fileOctets)),
-        ]
+        ])
+    }
+
+    /// Of the messages of a selection.
+    func statistics(_ counts: SelectionCounts) -> [UInt8] {
+        let states = QueueState.allCases.map { ($0.rawValue, counts.states[$0] ?? 0) }
+        return figures(
+            [("messages", counts.messages), ("octets", Int(clamping: counts.octets))] + states)
+    }
+
+    private func figures(_ figures: [(String, Int)]) -> [UInt8] {
         guard form == .table else {
             var object = JSONObject()
             for (name, figure) in figures { object.add(name, figure) }
@@ -99,6 +109,22 @@ struct QueuePrinter {
         }
         return figures.flatMap { Array("\(padded($0.0, 12)) \($0.1)\n".utf8) }
     }
+
+    /// What comes between messages.
+    struct Separator {
+        fileprivate let octets: [UInt8]
+        private var isFirst = true
+
+        fileprivate init(_ octets: [UInt8]) { self.octets = octets }
+
+        /// Nothing before the first.
+        mutating func next() -> [UInt8] {
+            defer { isFirst = false }
+            return isFirst ? [] : octets
+        }
+    }
+
+    var separator: Separator { Separator(form == .table ? Array("\n".utf8) : []) }
 
     private func describe(_ envelope: Envelope) -> [UInt8] {
         var text = """

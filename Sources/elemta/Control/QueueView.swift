@@ -20,6 +20,7 @@ protocol QueueView: Sendable {
     /// See `Spool.perform`.
     func perform(
         _ operation: QueueOperation, on selection: QueueSelection,
+        while wanted: @escaping @Sendable () -> Bool,
         progress: @escaping @Sendable (OperationProgress) -> Void)
 
     /// What stands against an operation, whatever the messages; nil: nothing.

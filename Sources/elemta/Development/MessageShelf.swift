@@ -85,6 +85,7 @@ extension MessageShelf: QueueView {
 
     func perform(
         _ operation: QueueOperation, on selection: QueueSelection,
+        while wanted: @escaping @Sendable () -> Bool,
         progress: @escaping @Sendable (OperationProgress) -> Void
     ) {
         let sight = self.sight

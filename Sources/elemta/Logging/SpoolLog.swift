@@ -60,6 +60,7 @@ enum SpoolLog {
         case .reserveGivenUp: log.warning("queue_reserve_given_up")
         case .reserveFilled: log.notice("queue_reserve_filled")
         case .stalled(let error): log.error("queue_stalled", metadata: ["error": "\(error)"])
+        case .resumed: log.notice("queue_resumed")
         case .reopened(let after): log.error("queue_reopened", metadata: ["after": "\(after)"])
         }
     }

@@ -53,8 +53,7 @@ final class SendmailPassage: ConnectionDelegate {
     private func copyOut(_ connection: Connection) {
         connection.withInput { input in
             while input.count > 0 {
-                let octets = input.withFirstSegment { $0.copied }
-                input.drain(octets.count)
+                let octets = input.takeFirstSegment()
                 if !Descriptors.writeAll(octets, to: STDOUT_FILENO) { loop.stop() }
             }
         }

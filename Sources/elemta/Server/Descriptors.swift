@@ -1,5 +1,10 @@
 import Glibc
 
+/// Has a write to somebody who is gone fail with `EPIPE`, where `SIGPIPE` would end the process.
+func ignoreBrokenPipes() {
+    signal(SIGPIPE, SIG_IGN)
+}
+
 /// Blocking I/O on descriptors, for threads that may block and for the command line.
 enum Descriptors {
     static let standardOutput = STDOUT_FILENO
@@ -8,6 +13,11 @@ enum Descriptors {
     /// Writes everything; false when the other side is gone or the disk is full.
     @discardableResult
     static func writeAll(_ octets: [UInt8], to descriptor: Int32) -> Bool {
+        writeError(of: octets, to: descriptor) == nil
+    }
+
+    /// Writes everything; else the errno that kept it from that.
+    static func writeError(of octets: [UInt8], to descriptor: Int32) -> Int32? {
         var written = 0
         while written < octets.count {
             // Safe because the buffer is used inside the closure only, from `written` to its end.
@@ -15,11 +25,12 @@ enum Descriptors {
                 unsafe write(
                     descriptor, buffer.baseAddress?.advanced(by: written), buffer.count - written)
             }
-            if count < 0 && errno == EINTR { continue }
-            guard count > 0 else { return false }
+            let code = errno
+            if count < 0 && code == EINTR { continue }
+            guard count > 0 else { return count < 0 ? code : EIO }
             written += count
         }
-        return true
+        return nil
     }
 
     /// Hands `count` octets of a file, from `offset` on, to `body` in pieces, until it returns

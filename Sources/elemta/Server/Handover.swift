@@ -69,7 +69,7 @@ final class Handover: ConnectionDelegate {
     private func read() {
         let words = connection.withInput { input -> [UInt8] in
             defer { input.drain(input.count) }
-            return input.withFirstSegment { $0.copied }
+            return input.takeFirstSegment()
         }
         for word in words {
             switch (phase, word) {
