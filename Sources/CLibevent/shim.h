@@ -16,5 +16,7 @@ extern int accept4(int, struct sockaddr *, unsigned int *, int);
 #include <event2/bufferevent.h>
 #include <event2/bufferevent_ssl.h>
 #include <event2/event.h>
+#include <event2/http.h>
+#include <event2/listener.h>
 
 #endif

@@ -42,6 +42,9 @@ public final class BlockingPool: Sendable {
         work.add(body)
     }
 
+    /// Questions that wait for a thread.
+    public var backlog: Int { work.backlog }
+
     /// Runs `body` on a thread of the pool, behind what waits; any thread. For what isn't a client's
     /// doing. Dropped once the pool has stopped.
     public func perform(_ body: @escaping @Sendable () -> Void) {
@@ -102,6 +105,8 @@ public final class BlockingPool: Sendable {
                 }
             }
         }
+
+        var backlog: Int { waiting.load(ordering: .relaxed) }
 
         func close() {
             isClosed.store(true, ordering: .relaxed)

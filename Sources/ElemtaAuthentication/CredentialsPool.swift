@@ -31,6 +31,9 @@ public final class CredentialsPool: Sendable {
         if !isTaken { completion(.temporarilyUnavailable) }
     }
 
+    /// Credentials that wait for a thread.
+    public var backlog: Int { pool.backlog }
+
     /// Runs `body` on a thread of the pool, behind what waits; any thread. For what may block as a
     /// verification may. Dropped once the pool has stopped.
     public func perform(_ body: @escaping @Sendable () -> Void) {

@@ -14,7 +14,8 @@ import ArgumentParser
         version: "elemta \(version)",
         subcommands: [
             ServerCommand.self, CheckCommand.self, QueueCommand.self, SendmailCommand.self,
-            ExplainCommand.self, UserCommand.self, VersionCommand.self, CheckSpoolCommand.self,
+            ExplainCommand.self, UserCommand.self, StatusCommand.self, HealthCommand.self,
+            VersionCommand.self, CheckSpoolCommand.self,
         ],
         defaultSubcommand: ServerCommand.self)
 

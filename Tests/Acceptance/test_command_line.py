@@ -87,13 +87,6 @@ class Check(Case):
     def test_a_local_domain_without_a_route_is_refused(self):
         self.assertIn("example.com", self.check("local_domains: [example.com]\n"))
 
-    def test_what_is_not_built_yet_is_refused_by_name(self):
-        for text, key in (
-            ("http: {listen_addr: \"127.0.0.1:8080\"}\n", "http.listen_addr"),
-        ):
-            with self.subTest(key):
-                self.assertIn(key, self.check(text))
-
     def test_implicit_tls_without_tls_is_an_error(self):
         self.assertIn("tls", self.check("listeners: [{address: \":465\", tls: implicit}]\n"))
 

@@ -24,6 +24,7 @@ struct Schedule {
     private let outstandingLimit: Int
 
     private(set) var counts = Counts()
+    private(set) var census = QueueCensus()
 
     /// Messages by what they do now.
     struct Counts {
@@ -76,14 +77,14 @@ struct Schedule {
             octets: plan.octets, place: plan.place, isHeld: plan.isHeld,
             needsReview: plan.needsReview, deadline: plan.deadline, groups: groups)
         messages[plan.id] = message
-        count(message, 1)
+        count(message, plan.id, 1)
         dropStaleTimers()
     }
 
     @discardableResult
     mutating func remove(_ id: MessageID) -> Bool {
         guard let message = messages.removeValue(forKey: id) else { return false }
-        count(message, -1)
+        count(message, id, -1)
         switch message.groups {
         case .one(let group): dismiss(group, of: id)
         case .several(let groups):
@@ -92,7 +93,12 @@ struct Schedule {
         return true
     }
 
-    private mutating func count(_ message: QueuedMessage, _ sign: Int) {
+    private mutating func count(_ message: QueuedMessage, _ id: MessageID, _ sign: Int) {
+        if sign > 0 {
+            census.add(id, in: message.queueState)
+        } else {
+            census.remove(id, in: message.queueState)
+        }
         counts.messages += sign
         if sign > 0 { counts.octets += message.octets } else { counts.octets -= message.octets }
         if message.isHeld { counts.held += sign }
@@ -224,7 +230,12 @@ struct Schedule {
 
     private mutating func modify(_ id: MessageID, _ body: (inout QueuedMessage.Groups) -> Void) {
         guard let index = messages.index(forKey: id) else { return }
+        let before = messages.values[index].queueState
         body(&messages.values[index].groups)
+        let after = messages.values[index].queueState
+        guard before != after else { return }
+        census.remove(id, in: before)
+        census.add(id, in: after)
     }
 
     /// Keeps the heap from filling with timers of messages that went or moved on earlier, and with
@@ -327,7 +338,7 @@ struct Schedule {
         var groups = message.groups.all
         guard let index = groups.firstIndex(where: { $0.destination == number }) else { return }
         let settled = groups.remove(at: index)
-        count(message, -1)
+        count(message, id, -1)
         if let review { (message.needsReview, message.deadline) = review }
         for var plan in plans {
             if message.isHeld { plan.state = plan.state.held }
@@ -336,7 +347,7 @@ struct Schedule {
         dismiss(settled, of: id)
         message.groups = groups.count == 1 ? .one(groups[0]) : .several(groups)
         messages[id] = message
-        count(message, 1)
+        count(message, id, 1)
         dropStaleTimers()
     }
 
@@ -410,9 +421,9 @@ struct Schedule {
 
     private mutating func mark(_ id: MessageID, isHeld: Bool) {
         guard var message = messages[id], message.isHeld != isHeld else { return }
-        count(message, -1)
+        count(message, id, -1)
         message.isHeld = isHeld
         messages[id] = message
-        count(message, 1)
+        count(message, id, 1)
     }
 }

@@ -216,7 +216,16 @@ public final class Spool: Sendable {
         return shared.lastLook.exchange(Int64(now.tv_sec), ordering: .relaxed) != now.tv_sec
     }
 
+    /// Whether nothing is accepted as the disk is in trouble, or the spool damaged.
+    public var isRefusing: Bool { shared.isRefusing.load(ordering: .relaxed) }
+
+    /// What waits for the spool thread: submissions and answers of the workers.
+    public var backlog: Int { inbox.count }
+
     // MARK: - Operations
+
+    /// Messages by state and age, as they were a second ago at most. Of a spool that was started.
+    public var census: QueueCensus { shared.census.withLock { $0 } }
 
     /// How the queue is looked at now.
     public var sight: QueueSight {

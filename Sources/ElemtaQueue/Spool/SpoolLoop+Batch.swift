@@ -34,8 +34,11 @@ extension SpoolLoop {
         var trials = 0
         while !accepts.isEmpty || !slice.isEmpty {
             var draft = Draft()
+            let started = ContinuousClock.now
             do throws(BatchFailure) {
                 try write(slice, accepts, &draft)
+                draft.events.append(
+                    .committed(messages: accepts.count, duration: ContinuousClock.now - started))
                 complete(slice, &draft, &answers)
                 break
             } catch {

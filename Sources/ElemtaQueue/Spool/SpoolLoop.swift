@@ -56,6 +56,9 @@ final class SpoolLoop {
     /// Whether `.stalled` was told and `.resumed` wasn't yet.
     var isStallTold = false
 
+    /// What readers of the queue have of the census, and since when.
+    private var published: (revision: UInt64, at: ContinuousClock.Instant)?
+
     var thrift = Thrift.none
 
     /// Whether results that make records longer are written.
@@ -95,6 +98,9 @@ final class SpoolLoop {
     static let postponement: Int64 = 60
     /// What waits is due by the wall clock, which may be set meanwhile: it is looked at this often.
     static let longestWait: Int64 = 60
+    /// How old the census is at most that readers of the queue have: with each copy that they have the
+    /// next change copies all of it.
+    static let censusInterval = Duration.seconds(1)
 
     init(
         store: SpoolStore, options: SpoolOptions, ids: MessageIDSource, shared: SpoolShared,
@@ -126,6 +132,7 @@ final class SpoolLoop {
         publish()
         publishObstacles()
         lookForRoom()
+        publishCensus()
         var isOpen = true
         while isOpen {
             switch inbox.take(within: patience) {
@@ -160,6 +167,8 @@ final class SpoolLoop {
         }
         publish()
         publishObstacles()
+        publishCensus()
+        shared.isRefusing.store(isStalled, ordering: .relaxed)
     }
 
     /// How long to wait for requests.
@@ -169,7 +178,11 @@ final class SpoolLoop {
         case .until where hasWaiting: return Self.stallTime
         case .none, .until, .forGood: break
         }
-        return schedule.nextDue.map { .seconds(min(max(0, $0 - now.seconds), Self.longestWait)) }
+        let wait = schedule.nextDue.map {
+            Duration.seconds(min(max(0, $0 - now.seconds), Self.longestWait))
+        }
+        guard published?.revision != schedule.census.revision else { return wait }
+        return min(wait ?? Self.censusInterval, Self.censusInterval)
     }
 
     /// Whether nothing can be written now.
@@ -282,6 +295,17 @@ final class SpoolLoop {
         }
     }
 
+    private func publishCensus() {
+        let census = schedule.census
+        if let published {
+            guard published.revision != census.revision,
+                ContinuousClock.now - published.at >= Self.censusInterval
+            else { return }
+        }
+        published = (census.revision, .now)
+        shared.census.withLock { $0 = census }
+    }
+
     /// Tells readers of the queue what stands in the way of whom.
     func publishObstacles() {
         guard let obstacles = schedule.changedObstacles() else { return }
@@ -363,6 +387,9 @@ extension RecipientResult {
 /// What the spool thread tells other threads without being asked.
 final class SpoolShared: Sendable {
     let statistics = Locked(SpoolStatistics())
+    let census = Locked(QueueCensus())
+    /// Set while results can't be written, and nothing is accepted for it.
+    let isRefusing = Atomic(false)
     /// What keeps mail for which destinations from being tried.
     let obstacles = Locked<[Destination: DestinationObstacle]>([:])
     /// Set while there is too little room to accept mail.

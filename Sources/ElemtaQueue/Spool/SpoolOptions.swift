@@ -82,6 +82,9 @@ public enum SpoolEvent: Sendable {
     case recovered(RecoveryReport)
     /// Something unreadable, or something that doesn't belong, was put aside.
     case quarantined(name: String, reason: String)
+    /// A batch is on disk: so many messages that were submitted, and results of deliveries; `duration`
+    /// is that of writing and syncing it.
+    case committed(messages: Int, duration: Duration)
     /// Some recipients of a message are tried again at `until`.
     case deferred(MessageID, Destination, recipients: Int, DeliveryStatus, until: UnixTime)
     /// Some recipients of a message have failed for good.

@@ -2,7 +2,7 @@
 ///
 /// A raw value is the verb's upper-case letters as a big-endian number: a verb is found by one
 /// integer comparison.
-enum Verb: UInt64 {
+public enum Verb: UInt64, CaseIterable, Sendable {
     case helo = 0x4845_4C4F
     case ehlo = 0x4548_4C4F
     case mail = 0x4D41_494C
@@ -31,6 +31,12 @@ enum Verb: UInt64 {
     case saml = 0x5341_4D4C
     case burl = 0x4255_524C
     case lhlo = 0x4C48_4C4F
+
+    /// As it is written, in capitals.
+    public var name: String {
+        let octets = (0..<8).map { UInt8(truncatingIfNeeded: rawValue >> UInt64(56 - 8 * $0)) }
+        return String(decoding: octets.drop { $0 == 0 }, as: UTF8.self)
+    }
 
     /// The verb that is the whole first word of `line`, and the position behind it.
     static func first(of line: Span<UInt8>) -> (verb: Verb, end: Int)? {

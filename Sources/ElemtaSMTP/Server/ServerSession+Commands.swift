@@ -2,6 +2,7 @@
 extension ServerSession {
     /// Performs a complete line without its end.
     mutating func perform(_ whole: Span<UInt8>) -> Action {
+        performs(.unknown)
         for index in whole.indices where whole[index].isControl {
             // Where a chunk's size can't be read nobody knows which octets are its content.
             return Verb.isChunk(whole) ? close(.unknownChunkSize) : refuse(.controlCharacters)
@@ -13,6 +14,7 @@ extension ServerSession {
         guard let (verb, end) = Verb.first(of: line) else {
             return Verb.isChunk(line) ? close(.unknownChunkSize) : refuse(.unknownCommand)
         }
+        performs(.known(verb))
         switch verb {
         case .helo: return introduction(line, end, isExtended: false)
         case .ehlo: return introduction(line, end, isExtended: true)

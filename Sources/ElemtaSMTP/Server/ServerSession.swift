@@ -76,6 +76,13 @@ public struct ServerSession: ~Copyable {
         case client(ClientIdentity, ClientIntroduction?)
     }
 
+    /// A command line that was performed.
+    public enum Command: Hashable, Sendable {
+        case known(Verb)
+        /// No verb of ours, or no line that could have one.
+        case unknown
+    }
+
     public let parameters: ServerParameters
     /// Who the client is, for the policy and the trace field. XCLIENT changes it.
     public internal(set) var client: ClientIdentity
@@ -87,6 +94,7 @@ public struct ServerSession: ~Copyable {
     public internal(set) var user: AuthenticatedUser?
     private(set) var errorCount: UInt32 = 0
     private(set) var messageCount: UInt32 = 0
+    private var command: Command?
     private var introduction = Introduction.none
     private var lines = LineReader()
     var phase: Phase
@@ -213,6 +221,7 @@ public struct ServerSession: ~Copyable {
             return .act(
                 kind == .response ? respond(line) : perform(line), consuming: length)
         case .tooLong(let count):
+            if kind != .response { performs(.unknown) }
             return .act(lineTooLong(input.extracting(0..<count)), consuming: count)
         case .skipped(let count, .bareLineFeed?) where bareNewline == .reject:
             return .act(close(.bareLineFeed), consuming: count)
@@ -220,6 +229,12 @@ public struct ServerSession: ~Copyable {
             return .drop(count)
         }
     }
+
+    mutating func performs(_ command: Command) { self.command = command }
+
+    /// The command of the `Step.act` that `next(in:)` has just returned; nil when none was performed, or
+    /// when it was asked before.
+    public mutating func takeCommand() -> Command? { command.take() }
 
     private mutating func lineTooLong(_ start: Span<UInt8>) -> Action {
         if case .authenticating = phase {

@@ -20,9 +20,11 @@ struct CheckCommand: ParsableCommand {
         print("configuration  \(loaded.source)")
         print("hostname       \(configuration.hostname)")
         for listener in configuration.listeners { print("listen         \(listener.address)") }
+        if let address = configuration.http.listenAddr { print("http           \(address)") }
         let areRight = [
             checkCertificates(configuration.tls), checkLogins(configuration.auth),
             checkDelivery(configuration), checkRecipients(configuration, relays),
+            checkMonitoring(configuration.http),
         ]
         warnOfUnreadableFiles(configuration)
         print("queue          \(configuration.queueDir)")
@@ -44,6 +46,18 @@ struct CheckCommand: ParsableCommand {
         }
         let fallback = configuration.delivery.relayHost.map { "relay host \($0)" } ?? "mx"
         print("everything else -> \(fallback)")
+    }
+
+    /// Reads the token as the server does; false when it is of no use.
+    private func checkMonitoring(_ http: Configuration.HTTP) -> Bool {
+        if let warning = http.warning { complain("warning: \(warning)") }
+        do throws(AccessTokenError) {
+            _ = try AccessToken(http.token)
+            return true
+        } catch {
+            complain("\(error)")
+            return false
+        }
     }
 
     /// Loads them as the server does; false when one is wrong.
@@ -101,6 +115,7 @@ struct CheckCommand: ParsableCommand {
         }
         let auth = configuration.auth
         if auth.enabled, auth.backend == .file { paths.append(auth.filePath) }
+        if case .file(let path) = configuration.http.token { paths.append(path) }
         for path in paths where !account.canRead(path) {
             complain("warning: \(path): the user \(account.name) can't read it")
         }

@@ -90,7 +90,7 @@ struct ServerCommand: ParsableCommand {
         while true {
             // Nothing here keeps the sockets: they are to refuse once the server drops them.
             let server = try Server(
-                configuration, listeners: Self.taken(&bound), takingOver: predecessor, log: log,
+                configuration, bound: Self.taken(&bound), takingOver: predecessor, log: log,
                 logWriter: writer)
             guard case .deserted = try server.run() else { return }
             bound = server.bound
@@ -99,8 +99,8 @@ struct ServerCommand: ParsableCommand {
         }
     }
 
-    private static func taken(_ bound: inout [BoundListener]) -> [BoundListener] {
-        defer { bound = [] }
+    private static func taken(_ bound: inout Server.Sockets) -> Server.Sockets {
+        defer { bound = ([], []) }
         return bound
     }
 
@@ -108,7 +108,7 @@ struct ServerCommand: ParsableCommand {
     private static func bind(
         _ configuration: Configuration, former: [ListeningSocket], as account: Account?,
         _ log: Logger
-    ) throws -> [BoundListener] {
+    ) throws -> Server.Sockets {
         let bound = try bind(configuration, former: former)
         if let account {
             try account.become()
@@ -124,7 +124,7 @@ struct ServerCommand: ParsableCommand {
     /// A server that is there already is a better answer than the port that it has.
     private static func bind(
         _ configuration: Configuration, former: [ListeningSocket]
-    ) throws -> [BoundListener] {
+    ) throws -> Server.Sockets {
         let inherited = try ServiceManager.inheritedSockets()
         do throws(BindError) {
             return try BoundListener.bind(
@@ -142,7 +142,8 @@ struct ServerCommand: ParsableCommand {
         switch error {
         case SpoolError.held, is TakeoverError: .temporaryFailure
         case is SpoolError: .unavailable
-        case is CertificatesError, is LoginsError, is RecipientsError, is RelayLoginError,
+        case is CertificatesError, is LoginsError, is AccessTokenError, is RecipientsError,
+            is RelayLoginError,
             Account.Failure.unknown, Account.Failure.notRoot:
             .configuration
         default: .systemError

@@ -15,8 +15,13 @@ enum ControlClient {
 
     /// Sends `words` to the server whose queue is `queueDirectory`, and writes what it answers to
     /// standard output and standard error.
-    static func ask(_ words: [String], queueDirectory: String) -> Outcome {
-        let descriptor = connect(to: queueDirectory)
+    ///
+    /// - Parameter patience: seconds that each step may take, else `.broken` or `.noServer`; nil: no
+    ///   limit.
+    static func ask(
+        _ words: [String], queueDirectory: String, patience: Int? = nil
+    ) -> Outcome {
+        let descriptor = connect(to: queueDirectory, patience: patience)
         guard descriptor >= 0 else { return .noServer }
         defer { close(descriptor) }
         let output = TerminalOutput()
@@ -66,20 +71,39 @@ enum ControlClient {
         return Int32(ExitStatus.ioError.rawValue)
     }
 
-    /// A connected socket, or -1.
-    static func connect(to queueDirectory: String) -> Int32 {
+    /// Why nobody answers, for people.
+    static func silence(queueDirectory: String) -> String {
         let path = "\(queueDirectory)/control.sock"
-        guard path.utf8.count > longestPath else { return connect(path: path) }
+        // Connecting takes the right to write.
+        let reason = unsafe access(path, W_OK) == 0 ? "nobody listens there" : lastErrorText()
+        return "no server is running for this queue: \(path): \(reason)"
+    }
+
+    /// A connected socket, or -1.
+    static func connect(to queueDirectory: String, patience: Int? = nil) -> Int32 {
+        let path = "\(queueDirectory)/control.sock"
+        guard path.utf8.count > longestPath else {
+            return connect(path: path, patience: patience)
+        }
         // A path that doesn't fit is reached through its directory's descriptor.
         let directory = unsafe open(queueDirectory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard directory >= 0 else { return -1 }
         defer { close(directory) }
-        return connect(path: "/proc/self/fd/\(directory)/control.sock")
+        return connect(path: "/proc/self/fd/\(directory)/control.sock", patience: patience)
     }
 
-    private static func connect(path: String) -> Int32 {
+    private static func connect(path: String, patience: Int?) -> Int32 {
         let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { return -1 }
+        if let patience {
+            var limit = timeval(tv_sec: patience, tv_usec: 0)
+            // Safe because `limit` has the size that is told, and is copied.
+            for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+                unsafe setsockopt(
+                    descriptor, SOL_SOCKET, option, &limit,
+                    socklen_t(MemoryLayout<timeval>.size))
+            }
+        }
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         // Safe because `connect(to:)` saw to it that the path and its NUL fit.

@@ -20,6 +20,7 @@ final class ControlEndpoint {
     private let clients = ConnectionTable<ControlSession>()
     private let operations: QueueOperations
     private let handover: (Connection) -> Void
+    private let status: () -> ServerStatus
     private var threads = AnswerThreads()
     private var listener: Listener?
     private var pipe: EventPipe<Answer>?
@@ -30,8 +31,9 @@ final class ControlEndpoint {
     /// - Parameter handover: gets the connection of whoever wants to take the server's place.
     init(
         loop: EventLoop, path: String, queue: any QueueView, rules: DeliveryRules?, log: Logger,
-        handover: @escaping (Connection) -> Void
+        status: @escaping () -> ServerStatus, handover: @escaping (Connection) -> Void
     ) throws {
+        self.status = status
         self.loop = loop
         self.handover = handover
         self.log = log
@@ -48,6 +50,17 @@ final class ControlEndpoint {
             [unowned self] socket in admit(socket)
         }
         sweep = clients.sweepEverySecond(on: loop) { _, client in client.close() }
+    }
+
+    /// Runs `job`, which may wait for the disk, on a thread of its own. False when there are too many
+    /// already, and it isn't.
+    @discardableResult
+    func run(_ job: @escaping @Sendable () -> Void) -> Bool {
+        guard let pipe else { return false }
+        return threads.begin(.looking) { thread in
+            job()
+            pipe.post(.ended(thread: thread))
+        }
     }
 
     /// Drops the clients, which ends what they have asked for, and waits for the threads.
@@ -85,6 +98,7 @@ final class ControlEndpoint {
         clients.setDeadline(nil, for: client.id)
         let id = client.id
         let send: @Sendable (ControlFrame) -> Void = { pipe.post(.frame($0, to: id)) }
+        if let inquiry = ServerInquiry(words: words) { return answer(inquiry, of: client, send) }
         guard let request = QueueRequest(words: words) else {
             return client.refuse("the server doesn't know this request", .unavailable)
         }
@@ -98,5 +112,27 @@ final class ControlEndpoint {
             pipe.post(.ended(thread: thread))
         }
         if !hasBegun { client.refuse(Self.isBusy, .temporaryFailure) }
+    }
+
+    private func answer(
+        _ inquiry: ServerInquiry, of client: ControlSession,
+        _ send: @escaping @Sendable (ControlFrame) -> Void
+    ) {
+        let status = status()
+        switch inquiry {
+        case .status(let isJSON):
+            // Counting descriptors may take a while.
+            let hasBegun = run {
+                send(.output(status.octets(isJSON: isJSON)))
+                send(.exit(ExitStatus.success.rawValue))
+            }
+            if !hasBegun { client.refuse(Self.isBusy, .temporaryFailure) }
+        case .health(let isReadiness):
+            if isReadiness, let obstacle = status.obstacle {
+                return client.refuse("the server accepts no mail: \(obstacle)", .failure)
+            }
+            send(.output(Array("ok\n".utf8)))
+            send(.exit(ExitStatus.success.rawValue))
+        }
     }
 }

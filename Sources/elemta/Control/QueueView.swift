@@ -17,6 +17,9 @@ protocol QueueView: Sendable {
 
     func statistics() throws(SpoolError) -> SpoolStatistics
 
+    /// Messages by state and age, as they were a moment ago.
+    var census: QueueCensus { get }
+
     /// See `Spool.perform`.
     func perform(
         _ operation: QueueOperation, on selection: QueueSelection,

@@ -35,6 +35,10 @@ final class CapturedMessages: AcceptedMessages {
     /// The oldest messages make room.
     var hasRoom: Bool { true }
 
+    var isRefusing: Bool { false }
+
+    var backlogs: [(pool: String, count: Int)] { [] }
+
     func overflow(of envelope: @escaping () -> Envelope) -> IncomingContent.Overflow { .refused }
 
     func start(acknowledge: @escaping @Sendable ([Acknowledgement]) -> Void) {

@@ -83,6 +83,13 @@ extension MessageShelf: QueueView {
         return statistics
     }
 
+    var census: QueueCensus {
+        var census = QueueCensus()
+        let sight = self.sight
+        for message in messages { census.add(message.id, in: message.envelope.state(sight)) }
+        return census
+    }
+
     func perform(
         _ operation: QueueOperation, on selection: QueueSelection,
         while wanted: @escaping @Sendable () -> Bool,

@@ -38,6 +38,9 @@ final class LogWriter: Sendable {
     private let finished = Inbox<Never>()
     private let waiting = Atomic<Int>(0)
     private let dropped = Atomic<Int>(0)
+    /// Lines that were dropped since the start, and those that wait: for the metrics.
+    let droppedInAll = SharedCount()
+    var backlog: Int { waiting.load(ordering: .relaxed) }
     private let thread = Locked<NamedThread?>(nil)
 
     /// Starts writing to standard output and, unless `file` is empty, to that file as well.
@@ -57,6 +60,7 @@ final class LogWriter: Sendable {
         let limit = entry.level <= .debug ? Self.capacity / 2 : Self.capacity
         guard waiting.load(ordering: .relaxed) < limit else {
             dropped.add(1, ordering: .relaxed)
+            droppedInAll.add()
             return
         }
         waiting.add(1, ordering: .relaxed)

@@ -6,6 +6,8 @@ import Logging
 enum SpoolLog {
     static func write(_ event: SpoolEvent, to log: Logger) {
         switch event {
+        // Counted, not told: there may be hundreds a second.
+        case .committed: break
         case .checking(let octets):
             log.notice(
                 "queue_check", metadata: ["cause": "unclean stop", "octets": "\(octets)"])

@@ -33,6 +33,12 @@ protocol AcceptedMessages: AnyObject {
     /// By what rules they leave; nil: they don't.
     var rules: DeliveryRules? { get }
 
+    /// Whether nothing can be accepted, whatever room there is: the disk or the spool is in trouble.
+    var isRefusing: Bool { get }
+
+    /// How much waits for which threads.
+    var backlogs: [(pool: String, count: Int)] { get }
+
     /// What the line `ready` says of it.
     var readyFields: Logger.Metadata { get }
 

@@ -10,32 +10,27 @@ struct BoundListener {
     /// Binds every address of the configuration, or none.
     ///
     /// - Parameters:
-    ///   - inherited: sockets that are bound already; each has to belong to a listener.
+    ///   - inherited: sockets that are bound already; each has to belong to a listener, or to
+    ///     `http.listen_addr`.
     ///   - former: those of the server whose place is taken; what no listener wants is let go.
     /// - Throws: `BindError`.
     static func bind(
         _ configuration: Configuration, inherited: [ListeningSocket] = [],
         former: [ListeningSocket] = []
-    ) throws(BindError) -> [BoundListener] {
+    ) throws(BindError) -> Server.Sockets {
         let others = former.filter { socket in
             !inherited.contains { $0.boundAddress == socket.boundAddress }
         }
         var rest = inherited + others
         var bound: [BoundListener] = []
         for listener in configuration.listeners {
-            let addresses = listener.address.socketAddresses
-            var taken: [ListeningSocket] = []
-            rest.removeAll { socket in
-                guard socket.serves(addresses) else { return false }
-                taken.append(socket)
-                return true
-            }
-            do throws(ReactorError) {
-                taken += try ListeningSocket.bind(addresses, besides: taken)
-            } catch {
-                throw BindError(address: "\(listener.address)", cause: error)
-            }
-            bound.append(BoundListener(listener: listener, sockets: taken))
+            let sockets = try bind(
+                listener.address, named: "\(listener.address)", besides: &rest)
+            bound.append(BoundListener(listener: listener, sockets: sockets))
+        }
+        var http: [ListeningSocket] = []
+        if let address = configuration.http.listenAddr {
+            http = try bind(address, named: "\(address) (http.listen_addr)", besides: &rest)
         }
         if let stray = rest.first(where: { socket in !others.contains { $0 === socket } }) {
             throw BindError(
@@ -44,7 +39,26 @@ struct BoundListener {
                     "adopt a listening socket", code: 0,
                     reason: "no listener of the configuration has this address"))
         }
-        return bound
+        return (bound, http)
+    }
+
+    /// - Parameter rest: those that belong to the address are taken out.
+    private static func bind(
+        _ address: Configuration.ListenAddress, named name: String,
+        besides rest: inout [ListeningSocket]
+    ) throws(BindError) -> [ListeningSocket] {
+        let addresses = address.socketAddresses
+        var taken: [ListeningSocket] = []
+        rest.removeAll { socket in
+            guard socket.serves(addresses) else { return false }
+            taken.append(socket)
+            return true
+        }
+        do throws(ReactorError) {
+            return taken + (try ListeningSocket.bind(addresses, besides: taken))
+        } catch {
+            throw BindError(address: name, cause: error)
+        }
     }
 }
 

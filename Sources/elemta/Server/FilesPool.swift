@@ -21,6 +21,9 @@ final class FilesPool: Sendable {
         self.threads = threads
     }
 
+    /// Jobs that wait for a thread.
+    var backlog: Int { inbox.count }
+
     /// Runs `job` on one of the threads, some time soon. Jobs that must follow each other post the
     /// next one when they are done.
     func run(_ job: @escaping @Sendable () -> Void) {

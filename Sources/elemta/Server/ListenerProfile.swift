@@ -13,12 +13,17 @@ final class ListenerProfile {
     }
 
     let parameters: ServerParameters
+    let counters: ListenerCounters
     let entrance: Entrance
     /// Mail programs submit here: what they have left out of the header section is added
     /// (RFC 6409 8).
     let isSubmission: Bool
 
-    init(_ listener: Configuration.Listener, of configuration: Configuration) {
+    init(
+        _ listener: Configuration.Listener, of configuration: Configuration,
+        counters: ListenerCounters
+    ) {
+        self.counters = counters
         parameters = ServerParameters(configuration, listener)
         isSubmission = listener.submission
         entrance = listener.proxyProtocol ? .proxied(trusted: listener.trustedProxies) : .direct

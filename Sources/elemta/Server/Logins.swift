@@ -24,6 +24,17 @@ final class Logins {
         let received: MonotonicTime
     }
 
+    /// What became of credentials, for the metrics.
+    enum Conclusion: String, CaseIterable, Sendable {
+        case accepted, rejected
+        /// Nobody could tell.
+        case unavailable
+        /// `auth.max_failures` was reached: they weren't looked at.
+        case limited
+    }
+
+    private(set) var conclusions = Tally<Conclusion>()
+
     private enum Phase {
         case idle
         case running(CredentialsPool, verified: @Sendable (ConnectionID, Result) -> Void)
@@ -52,6 +63,12 @@ final class Logins {
         phase = .running(try CredentialsPool(backend: source.backend), verified: verified)
     }
 
+    /// Credentials that wait for a thread.
+    var backlog: Int {
+        guard case .running(let pool, _) = phase else { return 0 }
+        return pool.backlog
+    }
+
     /// Answers what waits with `.unavailable`, lets what is being verified finish, and ends the
     /// threads.
     func stop() {
@@ -76,7 +93,7 @@ final class Logins {
         guard case .running(let pool, let verified) = phase else { return .unavailable }
         let isExempt = isExempt || address.isLoopback
         guard isExempt || limits.admits(address, at: now.elapsed) else {
-            note("limited", .warning, credentials.user, address, session)
+            note(.limited, .warning, credentials.user, address, session)
             return .unavailable
         }
         let user = credentials.user
@@ -93,22 +110,22 @@ final class Logins {
     /// Counts what became of credentials, and says what the session gets. To be called for every
     /// result, also when the client has gone: else a guesser would hang up on every answer.
     func concluded(_ result: Result, at now: MonotonicTime = .now) -> AuthenticationOutcome {
-        func note(_ word: String, _ level: Logger.Level, isUser: Bool = false) {
+        func note(_ word: Conclusion, _ level: Logger.Level, isUser: Bool = false) {
             self.note(word, level, result.user, isUser: isUser, result.client, result.session)
         }
         switch result.verdict {
         case .accepted(let user, let senders):
             let delay = limits.recordSuccess(user: user, at: now.elapsed)
-            note("accepted", .info, isUser: true)
+            note(.accepted, .info, isUser: true)
             return .accepted(Self.user(user, senders), delay: Int(delay.components.seconds))
         case .rejected:
             let delay = limits.recordFailure(
                 from: result.isExempt ? nil : result.client, user: result.user,
                 at: now.elapsed)
-            note("rejected", .warning)
+            note(.rejected, .warning)
             return .rejected(delay: Int(delay.components.seconds))
         case .temporarilyUnavailable:
-            note("unavailable", .warning)
+            note(.unavailable, .warning)
             return .unavailable
         }
     }
@@ -130,11 +147,13 @@ final class Logins {
     /// `isUser`: somebody of that name has just logged in. A name that nobody has isn't written down:
     /// people type their password there.
     private func note(
-        _ result: String, _ level: Logger.Level, _ user: String, isUser: Bool = false,
+        _ result: Conclusion, _ level: Logger.Level, _ user: String, isUser: Bool = false,
         _ client: IPAddress, _ session: ConnectionID
     ) {
+        conclusions.add(to: result)
         var metadata: Logger.Metadata = [
-            "client": "\(client)", "session": "\(SessionID(session))", "result": "\(result)",
+            "client": "\(client)", "session": "\(SessionID(session))",
+            "result": "\(result.rawValue)",
         ]
         if isUser || source.hasUser(user) {
             metadata["user"] = "\(user.prefix(Self.loggedNameCount))"

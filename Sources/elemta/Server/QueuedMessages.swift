@@ -20,15 +20,21 @@ final class QueuedMessages: AcceptedMessages {
     /// Opens the queue and starts the files pool.
     ///
     /// - Throws: `SpoolError`, `ThreadError`.
-    init(_ configuration: Configuration, log: Logger) throws {
+    init(_ configuration: Configuration, counters: DeliveryCounters, log: Logger) throws {
         self.log = log
         directory = configuration.queueDir
         spillThreshold = configuration.limits.spillThreshold
         spool = try Spool.open(
-            SpoolOptions(configuration) { SpoolLog.write($0, to: log) })
+            SpoolOptions(configuration) { event in
+                counters.count(event)
+                SpoolLog.write(event, to: log)
+            })
         files = try FilesPool()
         let settings = try DeliverySettings(configuration)
-        delivery = DeliveryService(settings) { event in DeliveryLog.write(event, to: log) }
+        delivery = DeliveryService(settings) { event in
+            counters.count(event)
+            DeliveryLog.write(event, to: log)
+        }
         for route in settings.routes {
             guard let obstacle = route.obstacle else { continue }
             log.warning("route_obstructed", metadata: ["problem": "\(obstacle)"])
@@ -39,6 +45,12 @@ final class QueuedMessages: AcceptedMessages {
     func nextID() -> MessageID { spool.ids.next() }
 
     var hasRoom: Bool { spool.hasRoom }
+
+    var isRefusing: Bool { spool.isRefusing }
+
+    var backlogs: [(pool: String, count: Int)] {
+        [("files", files.backlog), ("spool", spool.backlog)]
+    }
 
     func overflow(of envelope: @escaping () -> Envelope) -> IncomingContent.Overflow {
         .file(threshold: spillThreshold) { [spool, files] in

@@ -10,12 +10,17 @@ enum ReadyLine {
 
     static func metadata(of server: Server) -> Logger.Metadata {
         let domains = server.configuration.localDomains.map(\.description).joined(separator: ",")
+        var fields = server.messages.readyFields
+        if let monitoring = server.monitoring {
+            let addresses = monitoring.boundAddresses.map(\.description)
+            fields["http"] = "\(addresses.joined(separator: ","))"
+        }
         return [
             "listeners": "\(addresses(of: server))",
             "hostname": "\(server.configuration.hostname)",
             "may_relay": "\(server.relays)",
             "local_domains": "\(domains)",
             "max_connections": "\(server.limits.maximum)",
-        ].merging(server.messages.readyFields) { first, _ in first }
+        ].merging(fields) { first, _ in first }
     }
 }

@@ -8,7 +8,9 @@ extension Server {
     /// Accepts whoever comes to these sockets.
     func listen(on bound: [BoundListener]) -> [Listener] {
         bound.flatMap { bound in
-            let profile = ListenerProfile(bound.listener, of: configuration)
+            let profile = ListenerProfile(
+                bound.listener, of: configuration,
+                counters: counters.listener(at: "\(bound.listener.address)"))
             return bound.sockets.map { socket in
                 Listener(
                     loop: loop, socket: socket, refusal: profile.refusal(.tooManyConnections)
@@ -21,6 +23,7 @@ extension Server {
         let remoteAddress = socket.remoteAddress
         guard let address = remoteAddress.ipAddress else { return }
         guard case .serving = phase else {
+            profile.counters.outcomes.add(to: .shuttingDown)
             socket.refuse(with: profile.refusal(.shuttingDown))
             return
         }
@@ -33,6 +36,7 @@ extension Server {
             isExempt = rights.isExempt
         case .proxied(let trusted):
             guard trusted.contains(where: { $0.contains(address) }) else {
+                profile.counters.outcomes.add(to: .untrustedProxy)
                 refused(address, because: "not in trusted_proxies")
                 return
             }
@@ -42,10 +46,12 @@ extension Server {
         switch limits.admit(address, isExempt: isExempt) {
         case .admit: break
         case .tooMany:
+            profile.counters.outcomes.add(to: .tooMany)
             refused(address, because: "too many connections")
             socket.refuse(with: profile.refusal(.tooManyConnections))
             return
         case .tooManyFromAddress:
+            profile.counters.outcomes.add(to: .tooManyFromAddress)
             refused(address, because: "too many connections from this address")
             socket.refuse(with: profile.refusal(.tooManyConnectionsFromAddress))
             return
@@ -57,10 +63,13 @@ extension Server {
         do {
             let connection = try Connection(loop: loop, accepted: socket, delegate: session)
             connection.sendsAtOnce = true
+            profile.counters.outcomes.add(to: .accepted)
+            profile.counters.open += 1
             session.begin(connection, id: id)
         } catch {
             sessions.remove(id)
             limits.release(address)
+            profile.counters.outcomes.add(to: .failed)
             log.error("connection_failed", metadata: ["client": "\(address)", "error": "\(error)"])
         }
     }
@@ -92,6 +101,7 @@ extension Server {
     /// A session is over; its connection may still be sending its last reply.
     func ended(_ session: Session) {
         sessions.remove(session.connectionID)
+        session.profile.counters.open -= 1
         limits.release(session.client)
         stopIfDrained()
     }

@@ -58,6 +58,8 @@ extension Server {
 
     /// A message was answered 250, for the log.
     func accepted(_ envelope: Envelope, from session: Session) {
+        counters.acceptedMessages += 1
+        counters.acceptedOctets += envelope.contentOctets
         messages.answered(envelope, session: "\(session.id)")
     }
 

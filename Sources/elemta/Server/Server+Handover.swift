@@ -18,7 +18,7 @@ extension Server {
             return Handover.refuse(connection, because: "another server is taking its place")
         }
         do throws(ReactorError) {
-            handover = try Handover(connection, giving: listeners.map(\.socket)) {
+            handover = try Handover(connection, giving: listeners.map(\.socket) + bound.http) {
                 [unowned self] phase in handoverChanged(to: phase)
             }
             log.notice("handover_asked")
@@ -63,7 +63,7 @@ extension Server {
         guard let handover, case .taken = handover.phase else { return .stopped }
         handover.release()
         loop.run()
-        guard case .failed = handover.phase, !bound.isEmpty else {
+        guard case .failed = handover.phase, !bound.smtp.isEmpty else {
             log.notice("handed_over")
             return .stopped
         }

@@ -18,6 +18,7 @@ extension Server {
     }
 
     func tlsEstablished(_ summary: TLSSummary, of session: Session) {
+        counters.countTLS(summary)
         log.debug(
             "tls_established",
             metadata: [
@@ -27,6 +28,7 @@ extension Server {
     }
 
     func tlsFailed(_ error: ReactorError, of session: Session) {
+        counters.tlsFailures += 1
         log.info(
             "tls_failed",
             metadata: [

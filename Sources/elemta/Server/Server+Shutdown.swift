@@ -30,7 +30,7 @@ extension Server {
 
     private func releaseSockets() {
         listeners = []
-        bound = []
+        bound = ([], [])
     }
 
     /// Running transactions may finish within `limit` seconds; everybody else is told at once.

@@ -20,6 +20,9 @@ final class Server {
         case answered(ConnectionID, RecipientAnswer)
     }
 
+    /// What it accepts from.
+    typealias Sockets = (smtp: [BoundListener], http: [ListeningSocket])
+
     /// How far the server is from serving to gone.
     enum Phase {
         case starting
@@ -49,6 +52,10 @@ final class Server {
     /// Who gets mail for `<Postmaster>`.
     let postmaster: Mailbox?
     let sessions = ConnectionTable<Session>()
+    var counters = SessionCounters()
+    let deliveryCounters = DeliveryCounters()
+    let descriptorCount = DescriptorCount()
+    let begin = SpoolOptions.systemClock()
     var budget: MemoryBudget
     var limits: ConnectionLimits
     var rates: MessageRates?
@@ -64,15 +71,19 @@ final class Server {
     var control: ControlEndpoint?
     /// While another server takes the place of this one.
     var handover: Handover?
+    /// Nil without `http.listen_addr`.
+    var monitoring: HTTPEndpoint?
+    /// What `/metrics` wants to see; nil: nothing.
+    var token: AccessToken?
     /// Released last: while it lives other threads find the loop.
     var pipe: EventPipe<Notice>?
     private var timers: [LoopTimer] = []
     private var signals: [SignalWatch] = []
-    private let logWriter: LogWriter
+    let logWriter: LogWriter
     private let manager = ServiceManager()
-    /// What the listeners accept from. Nobody else keeps these sockets: they are to refuse once the
-    /// server drops them.
-    var bound: [BoundListener]
+    /// What the listeners accept from, and who looks after the server. Nobody else keeps these sockets:
+    /// they are to refuse once the server drops them.
+    var bound: Sockets
     /// The server whose place this one takes.
     private let takeover: Takeover?
 
@@ -82,8 +93,8 @@ final class Server {
     /// - Parameter takeover: whose place is taken, once everything that can be wrong with the
     ///   configuration has been looked at.
     init(
-        _ configuration: Configuration, listeners bound: [BoundListener],
-        takingOver takeover: Takeover? = nil, log: Logger, logWriter: LogWriter
+        _ configuration: Configuration, bound: Sockets, takingOver takeover: Takeover? = nil,
+        log: Logger, logWriter: LogWriter
     ) throws {
         self.bound = bound
         self.takeover = takeover
@@ -95,7 +106,10 @@ final class Server {
         limits = ConnectionLimits(
             maximum: configuration.limits.maxConnections,
             perAddress: configuration.limits.maxConnectionsPerIP,
-            outbound: configuration.delivery.maxConnections, descriptors: descriptors.soft)
+            outbound: configuration.delivery.maxConnections
+                + (bound.http.isEmpty ? 0 : Self.monitoringConnections),
+            descriptors: descriptors.soft)
+        token = try AccessToken(configuration.http.token)
         budget = MemoryBudget(limit: configuration.limits.memory)
         relays = HostNetworks.Relays(configuration)
         policy = RelayPolicy(localDomains: configuration.localDomains, relays: relays)
@@ -116,7 +130,8 @@ final class Server {
         try takeover?.take()
         messages =
             try configuration.devMode
-            ? CapturedMessages(configuration, log: log) : QueuedMessages(configuration, log: log)
+            ? CapturedMessages(configuration, log: log)
+            : QueuedMessages(configuration, counters: deliveryCounters, log: log)
     }
 
     /// Serves until a signal ends it, and cleans up. Throws when a thread can't be started; nobody was
@@ -127,13 +142,14 @@ final class Server {
         }
         self.pipe = pipe
         try logins?.start { session, result in pipe.post(.verified(session, result)) }
-        listeners = listen(on: bound)
+        listeners = listen(on: bound.smtp)
+        monitoring = try monitor(at: bound.http)
         try recipients?.start(
             delivery: configuration.devMode ? nil : try DeliverySettings(configuration)
         ) { session, answer in pipe.post(.answered(session, answer)) }
         control = try ControlEndpoint(
             loop: loop, path: "\(configuration.queueDir)/control.sock", queue: messages.queue,
-            rules: messages.rules, log: log
+            rules: messages.rules, log: log, status: { [unowned self] in status }
         ) { [unowned self] connection in offerSockets(over: connection) }
         try messages.start { batch in pipe.post(.acknowledged(batch)) }
         watchSignals()
@@ -150,6 +166,7 @@ final class Server {
                 logins?.reloadIfChanged()
                 recipients?.reloadIfChanged()
             })
+        timers.append(watchLoopLag())
         warnOfOpenSecrets()
         phase = .serving
         log.notice("ready", metadata: ReadyLine.metadata(of: self))
@@ -188,6 +205,7 @@ final class Server {
                 certificates?.reload()
                 logins?.reload()
                 recipients?.reload()
+                reloadToken()
             },
         ]
     }
@@ -211,6 +229,7 @@ final class Server {
         signals = []
         control?.stop()
         control = nil
+        monitoring = nil
         // Those whose time was over; what they had sent was never answered 250.
         sessions.forEach { _, session in session.end() }
         messages.stop()

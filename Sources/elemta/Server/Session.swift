@@ -60,6 +60,10 @@ final class Session: ConnectionDelegate {
     var message = Message.none
     /// The client has closed its side: what it sent is served, then the session ends.
     var isLastInput = false
+    /// What is being answered; nil between two commands.
+    private var command: ServerSession.Command?
+    /// Octets of content that came since MAIL.
+    private var contentCount = 0
     /// What the recipients of the transaction stand for so far.
     var mailboxCount: Int32 = 0
     /// Octets of the recipient that is being looked up.
@@ -136,14 +140,17 @@ final class Session: ConnectionDelegate {
                 settle(progressed: true, leftover: .commands)
                 return
             }
+            let isContent = machine.expectation.isContent
             switch nextStep(of: connection) {
             case .needMore:
                 if isLastInput { finish() }
                 break serving
             case .drop(let count):
                 connection.withInput { $0.drain(count) }
+                if isContent { contentCount += count }
                 isProgress = isProgress || machine.expectation.isContent
             case .keep(let count):
+                contentCount += count
                 keep(count, of: connection)
                 isProgress = true
             case .keepLineEnd(let count):
@@ -152,6 +159,8 @@ final class Session: ConnectionDelegate {
             case .act(let action, let count):
                 connection.withInput { $0.drain(count) }
                 served += 1
+                if isContent { contentCount += count }
+                noteCommand()
                 perform(action)
             }
             holdIfUnread()
@@ -159,6 +168,14 @@ final class Session: ConnectionDelegate {
         settle(progressed: served > 0 || isProgress)
         // However the transaction ended that kept the session from being told before.
         if server.isDraining { serverIsShuttingDown() }
+    }
+
+    /// For the metrics.
+    private func noteCommand() {
+        guard let begun = machine.takeCommand() else { return }
+        command = begun
+        if begun == .known(.mail) { contentCount = 0 }
+        server.counters.count(begun)
     }
 
     /// Asks the machine about the front of the input; a line that straddles two segments is first
@@ -262,6 +279,9 @@ final class Session: ConnectionDelegate {
 
     func send(_ reply: Reply) {
         connection?.write(reply.octets)
+        server.counters.count(reply, to: command, octets: contentCount)
+        // An intermediate reply isn't the last one to its command.
+        if !(300...399).contains(reply.code) { command = nil }
         if !reply.isPositive { server.replied(reply, to: self) }
     }
 

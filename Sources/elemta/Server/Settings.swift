@@ -4,8 +4,7 @@ import ElemtaQueue
 import ElemtaReactor
 import ElemtaSMTP
 
-// What the configuration comes to in each room. Keys that aren't built are refused before:
-// `UnbuiltFeatures`.
+// What the configuration comes to in each room.
 
 extension SpoolOptions {
     init(

@@ -127,6 +127,12 @@ class Server:
         return self.log_file.read_text(errors="backslashreplace")
 
     @property
+    def http_address(self):
+        """Of /metrics, where the configuration has `http.listen_addr`."""
+        found = re.search(r"\bready\b.*?\bhttp=(\S+?):(\d+)", self.log)
+        return found[1], int(found[2])
+
+    @property
     def address(self):
         return self.addresses[0]
 
