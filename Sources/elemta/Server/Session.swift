@@ -33,8 +33,9 @@ final class Session: ConnectionDelegate {
         case ended
     }
 
-    /// The message that is arriving or being committed.
-    enum Message {
+    /// The message that is arriving or being committed. Indirect: an envelope would take 200 octets of
+    /// every session, and most have none.
+    indirect enum Message {
         case none
         case arriving(IncomingContent)
         /// Refused on the way: what still comes is read and dropped.
