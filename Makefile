@@ -2,6 +2,8 @@
 
 SHELL := /bin/sh
 CONFIG ?= config/elemta.yaml
+# For `make perf`: perf/run --help says what there is.
+PERF ?= --check --json .build-perf/results.json
 # Seconds that `make test` gives the fuzz target, and `make fuzz`.
 FUZZ_SECONDS_IN_TEST ?= 60
 FUZZ_SECONDS ?= 600
@@ -13,8 +15,8 @@ import_check := --explicit-target-dependency-import-check error
 swift_sources := Package.swift Sources Tests
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build soak faults sanitize fuzz format lint audit clean \
-	needed-to-run needed-to-test needed-to-sanitize unit acceptance asan tsan
+.PHONY: help run test build soak faults perf sanitize fuzz format lint audit clean \
+	needed-to-run needed-to-test needed-to-perf needed-to-sanitize unit acceptance asan tsan
 # The steps of `make test` share .build and two cores: never two at once.
 .NOTPARALLEL:
 
@@ -59,6 +61,10 @@ faults: needed-to-test ## every call to the disk fails, one after the other
 	swift build -c release $$(scripts/release-flags)
 	FAULTS=all $(acceptance) --binary $(release) test_faults
 
+perf: needed-to-perf ## measure Elemta beside other servers and hold it to its goals; PERF="--quick --check" is short
+	swift build -c release $$(scripts/release-flags)
+	perf/run $(PERF)
+
 sanitize: needed-to-sanitize ## the whole-server tests against AddressSanitizer and ThreadSanitizer builds
 	@$(MAKE) --no-print-directory asan tsan
 
@@ -85,5 +91,8 @@ needed-to-sanitize:
 
 needed-to-test:
 	@scripts/dependencies test
+
+needed-to-perf:
+	@scripts/dependencies perf
 
 include packaging/packaging.mk

@@ -4,16 +4,15 @@ It needs root, as Postfix does, and runs its daemons as `daemon`, a user that ev
 """
 
 import os
-import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 
-import measuring  # noqa: F401  (finds the harness)
 from harness.server import environment
-from harness.tools import POSTFIX
+from harness.tools import POSTFIX, is_root
 from harness.waiting import until
+
+from .target import Target, free_port
 
 OWNER, GROUP = "daemon", "mail"
 PRIVATE = "active bounce corrupt defer deferred flush hold incoming private saved trace".split()
@@ -34,20 +33,35 @@ error unix - - n - - error
 retry unix - - n - - error
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
+discard unix - - n - - discard
+tlsmgr unix - - n 1000? 1 tlsmgr
 postlog unix-dgram n - n - 1 postlogd
 """
 
 
-class Postfix:
-    """Takes mail on a port and puts it on hold; `release` has it delivered to the next hop."""
+# smtpd processes, each of which serves one session.
+PROCESSES = 200
 
-    def __init__(self, directory, next_hop):
-        self.directory = pathlib.Path(directory).resolve()
+
+class Postfix(Target):
+    """200 smtpd processes, without limits for clients; mail goes to the transport `discard`."""
+
+    name = "postfix"
+    most_held = PROCESSES - 10
+    changes = {"default_transport": "discard:"}
+    master = None
+
+    @classmethod
+    def missing(cls):
+        if not is_root():
+            return "Postfix needs root"
+        program = POSTFIX / "usr/lib/postfix/sbin/master"
+        return None if program.exists() else f"{program} isn't there: scripts/dependencies test"
+
+    def _write_configuration(self):
         self.queue = self.directory / "spool"
         self.configuration = self.directory / "etc"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.address = "127.0.0.1", free_port()
         self.variables = environment({"LD_LIBRARY_PATH": str(POSTFIX / "usr/lib/postfix")})
         self._make_folders()
         settings = {
@@ -70,19 +84,23 @@ class Postfix:
             "inet_protocols": "ipv4",
             "alias_maps": "",
             "local_recipient_maps": "",
-            "smtpd_peername_lookup": "no",
             "smtp_dns_support_level": "disabled",
+            # As the comparison is meant: as fast as it can be without giving up its queue.
+            "smtpd_peername_lookup": "no",
             "smtpd_client_connection_count_limit": "0",
-            "smtpd_sender_restrictions": "static:HOLD",
-            "default_transport": f"smtp:[{next_hop[0]}]:{next_hop[1]}",
-            # As the comparison is meant.
-            "default_process_limit": "200",
-            "smtp_destination_concurrency_limit": "100",
+            "in_flow_delay": "0",
+            "default_process_limit": PROCESSES,
+            **self.changes,
         }
+        if self.pair:
+            settings |= {
+                "smtpd_tls_security_level": "may",
+                "smtpd_tls_cert_file": self.pair.cert_file,
+                "smtpd_tls_key_file": self.pair.key_file,
+            }
         lines = (f"{key} = {value}\n" for key, value in settings.items())
         (self.configuration / "main.cf").write_text("".join(lines))
-        (self.configuration / "master.cf").write_text(MASTER.format(port=self.port))
-        self.master = None
+        (self.configuration / "master.cf").write_text(MASTER.format(port=self.address[1]))
 
     def _make_folders(self):
         for folder in (self.directory, self.queue, self.configuration, self.directory / "data"):
@@ -101,11 +119,8 @@ class Postfix:
         for folder in (self.queue, self.queue / "pid"):
             folder.chmod(0o755)
 
-    @property
-    def address(self):
-        return "127.0.0.1", self.port
-
     def start(self):
+        self._write_configuration()
         program = POSTFIX / "usr/lib/postfix/sbin/master"
         with open(self.directory / "master.log", "wb") as log:
             self.master = subprocess.Popen(
@@ -113,23 +128,35 @@ class Postfix:
                 env=self.variables | {"MAIL_CONFIG": str(self.configuration)},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )
-        until(self._listens_or_gone, "Postfix listening", 20)
-        if self.master.poll() is not None:
-            raise SystemExit(f"Postfix doesn't start: {self.log()[-2000:]}")
-
-    def _listens_or_gone(self):
-        with socket.socket() as probe:
-            return probe.connect_ex(self.address) == 0 or self.master.poll() is not None
-
-    def log(self):
-        return "".join(path.read_text(errors="replace") for path in (self.directory / "master.log", self.directory / "log")
-                       if path.exists())
-
-    def held(self):
-        return sum(len(files) for _, _, files in os.walk(self.queue / "hold"))
+        self.until_listening(self.master, self.directory / "master.log")
+        self.pid = self.master.pid
 
     def waiting(self):
         return sum(len(files) for name in ("incoming", "active", "deferred") for _, _, files in os.walk(self.queue / name))
+
+    def finish(self):
+        until(lambda: not self.waiting(), "an empty queue of Postfix's", 60)
+
+    def end(self):
+        if self.master and self.master.poll() is None:
+            self.master.send_signal(signal.SIGTERM)
+            self.master.wait(30)
+
+
+class HoldingPostfix(Postfix):
+    """Puts mail on hold; `release` has it delivered to `next_hop`."""
+
+    def __init__(self, directory, next_hop):
+        super().__init__(directory)
+        self.changes = {
+            "smtpd_sender_restrictions": "static:HOLD",
+            "default_transport": f"smtp:[{next_hop[0]}]:{next_hop[1]}",
+            "smtp_destination_concurrency_limit": "100",
+        }
+
+    def until_held(self, count):
+        held = self.queue / "hold"
+        until(lambda: sum(len(files) for _, _, files in os.walk(held)) >= count, "the messages on hold", 60)
 
     def release(self):
         """Everything on hold is to be delivered at once."""
@@ -141,8 +168,3 @@ class Postfix:
             [POSTFIX / "usr/sbin" / program, "-c", self.configuration, *arguments],
             env=self.variables, check=True, stdin=subprocess.DEVNULL, capture_output=True,
         )
-
-    def stop(self):
-        if self.master and self.master.poll() is None:
-            self.master.send_signal(signal.SIGTERM)
-            self.master.wait(30)

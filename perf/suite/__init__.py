@@ -1,0 +1,1 @@
+"""The measurements of `perf/run`: targets, scenarios, rounds, the table, the goals."""

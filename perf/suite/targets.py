@@ -1,0 +1,8 @@
+"""Every server that can be measured, by name."""
+
+from .chasquid import Chasquid
+from .opensmtpd import OpenSMTPD
+from .postfix import Postfix
+from .target import Elemta, SmtpSink
+
+TARGETS = {target.name: target for target in (Elemta, SmtpSink, Postfix, OpenSMTPD, Chasquid)}
