@@ -2,14 +2,13 @@
 
 import json
 import os
-import pathlib
 import re
 import signal
 import socket
 
-from harness.case import STRANGER, Case, routes_to, unique
+from harness.case import STRANGER, Case, routes_to
 from harness.client import Client
-from harness.metrics import Metrics, get, promtool, received, request, scrape
+from harness.metrics import get, promtool, received, request, scrape
 from harness.server import ROOT, merged
 from harness.sink import Always
 from harness.users import auth_plain, sha512crypt, user_list
@@ -39,12 +38,6 @@ class Format(MetricsCase):
         self.assertReply(client.message("a@example.org", ["b@example.com"], b"x\r\n"), "250")
         _, text = get(server.http_address, "/metrics")
         self.assertEqual(promtool("check", "metrics", input=text.encode()).strip(), "")
-
-    def test_a_listener_s_name_cannot_break_a_line(self):
-        server = self.monitored()
-        for (name, labels), _ in scrape(server).samples.items():
-            self.assertNotIn("\n", name)
-        self.assertEqual(scrape(server).labels("elemta_connections"), {"listener"})
 
     def test_docs_metrics_md_is_the_output(self):
         metrics = scrape(self.monitored({"auth": self.users()}))
