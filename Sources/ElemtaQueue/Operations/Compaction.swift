@@ -8,7 +8,7 @@ public struct CompactionReport: Sendable, Hashable {
 
 /// Makes `spool.mdb` as small as what is in it: LMDB uses pages again and never gives them back.
 ///
-/// The new file is whole, compared and synced before it takes the place of the old one in one step:
+/// The new file holds as many records as the old one and is synced before it takes the place of the old one in one step:
 /// whoever dies in between has the spool that he had.
 enum Compaction {
     static let name = "compact.mdb"
