@@ -22,6 +22,11 @@ import ArgumentParser
     /// Called by a link named `sendmail`, `mailq` or `newaliases` it is that program.
     static func main() {
         let words = CommandLine.arguments
+        // Swift reads them there. Without this `elemta check` would start a server.
+        if words.isEmpty {
+            complain("the command line can't be read: /proc isn't mounted")
+            exit(withError: ExitStatus.systemError.code)
+        }
         let rest = Array(words.dropFirst())
         switch words.first?.split(separator: "/").last {
         case "sendmail": main([SendmailCommand.name] + rest)

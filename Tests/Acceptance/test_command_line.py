@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import tomllib
+import unittest
 
 from harness.case import Case, routes_to
 from harness.client import Client
-from harness.server import DEFAULTS, ROOT, merged, run_elemta, yaml
+from harness.server import BINARY, DEFAULTS, ROOT, merged, run_elemta, yaml
+from harness.tools import run
 from harness.waiting import until
 
 
@@ -29,6 +31,12 @@ class Help(Case):
         for arguments in (["bogus"], ["--bogus"], ["queue", "bogus"], ["queue", "show", "no-such-id!"]):
             with self.subTest(arguments):
                 run_elemta(*arguments, status=os.EX_USAGE)
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root hides /proc from a process")
+    def test_without_proc_it_says_that_it_does_not_know_its_arguments(self):
+        hidden = "mount -t tmpfs none /proc && exec \"$0\" check"
+        said = run(["unshare", "--mount", "--propagation", "private", "sh", "-c", hidden, BINARY], status=os.EX_OSERR)
+        self.assertIn("/proc isn't mounted", said)
 
 
 class Check(Case):

@@ -121,7 +121,7 @@ class Package(Case):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.built = pathlib.Path(run([ROOT / "packaging/deb", BINARY], directory=ROOT).splitlines()[-1])
+        cls.built = pathlib.Path(run([ROOT / "packaging/deb", BINARY], directory=ROOT, seconds=300).splitlines()[-1])
         cls.built = ROOT / cls.built
 
     def field(self, name):
