@@ -32,7 +32,7 @@ public final class DeliveryService: DeliveryDispatch {
         let workers: [LoopThread<WorkerMessage>]
         let colleagues: Colleagues
         /// Nil without a route to a maildir.
-        let maildirs: MaildirDelivery?
+        var maildirs: MaildirDelivery?
         let preparation: ContentPreparation
     }
 
@@ -87,7 +87,7 @@ public final class DeliveryService: DeliveryDispatch {
             do throws(DeliveryError) {
                 running = Running(
                     store: store, resolver: resolver, workers: workers, colleagues: colleagues,
-                    maildirs: try maildirDelivery(store), preparation: preparation)
+                    maildirs: try maildirDelivery(store, settings), preparation: preparation)
             } catch {
                 Self.end(workers)
                 throw error
@@ -104,8 +104,37 @@ public final class DeliveryService: DeliveryDispatch {
         deliver(early)
     }
 
+    /// Takes other settings over while mail is delivered: everything but `maximumWorkers`,
+    /// `authorities` and `dnsServers`. What is being sent goes on as it began.
+    ///
+    /// - Returns: who says from now on where mail goes; hands on what it is given to this service.
+    /// - Throws: when threads that are needed now can't be started; then nothing has changed.
+    public func change(_ settings: DeliverySettings) throws(DeliveryError) -> RoutedDelivery {
+        let routed = RoutedDelivery(router: Router(settings), service: self)
+        let running = state.withLock { state -> Running? in
+            if case .running(let running) = state { running } else { nil }
+        }
+        guard var running else { return routed }
+        if running.maildirs == nil {
+            running.maildirs = try maildirDelivery(running.store, settings)
+            let started = running
+            state.withLock { if case .running = $0 { $0 = .running(started) } }
+        }
+        running.resolver?.change(OwnHosts(settings))
+        let connections = Self.share(of: settings, workers: running.workers.count)
+        for worker in running.workers {
+            worker.post(.change(settings, maximumConnections: connections))
+        }
+        return routed
+    }
+
+    /// Each worker has its share: a connection that one closes can't be waited for by another.
+    private static func share(of settings: DeliverySettings, workers: Int) -> Int {
+        max(1, settings.maximumConnections / max(1, workers))
+    }
+
     private func maildirDelivery(
-        _ store: any MessageStore
+        _ store: any MessageStore, _ settings: DeliverySettings
     ) throws(DeliveryError) -> MaildirDelivery? {
         let isWanted = settings.routes.contains {
             if case .hop(.maildir) = $0.target { true } else { false }
@@ -145,8 +174,7 @@ public final class DeliveryService: DeliveryDispatch {
     ) throws(DeliveryError) -> LoopThread<WorkerMessage> {
         let settings = settings
         let events = events
-        // Each has its share: a connection that one worker closes can't be waited for by another.
-        let connections = max(1, settings.maximumConnections / max(1, settings.maximumWorkers))
+        let connections = Self.share(of: settings, workers: settings.maximumWorkers)
         return try LoopThread<WorkerMessage>("elemta-out-\(number)") { loop in
             let worker = DeliveryWorker(
                 loop: loop, number: number, colleagues: colleagues, settings: settings,

@@ -199,7 +199,7 @@ class Token(MetricsCase):
         self.assertEqual(status("Authorization: Bearer s3cret"), 401)
         token.unlink()
         server.process.send_signal(signal.SIGHUP)
-        until(lambda: "http_token_not_reloaded" in server.log, "a complaint")
+        until(lambda: "configuration_refused" in server.log, "a complaint")
         self.assertEqual(status("Authorization: Bearer another"), 200)
         self.assertNotIn("s3cret", server.log)
 

@@ -225,7 +225,7 @@ class AddressFiles(RecipientCase):
         file = server.directory / "addresses.txt"
         file.write_text("erin\n")
         server.process.send_signal(1)
-        until(lambda: "recipients_reloaded" in server.log, "the file read at SIGHUP")
+        until(lambda: "configuration_reloaded" in server.log, "the file read at SIGHUP")
         self.assertEqual(self.answer(server, "alice@example.com"), UNKNOWN)
         self.assertTrue(self.answer(server, "erin@example.com").startswith("250"))
         file.write_text("erin\nhere: there\nthere: here\n")

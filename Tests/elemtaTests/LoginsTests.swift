@@ -188,7 +188,6 @@ import Testing
             Self.text(of: logins.concluded(try #require(results.takeOne()))) == "accepted alice 0")
         logins.stop()
         #expect(try verify() == "unavailable")
-        logins.reload()
         logins.stop()
     }
 
@@ -202,14 +201,12 @@ import Testing
             "error users_not_reloaded"
             + " error=\"\(file):1: user \\\"alice\\\": found an unknown hash scheme, {MD5}\""
         #expect(server.lines.next() == complaint)
-        // Nothing has changed since; but whoever sends SIGHUP is told again.
+        // Nothing has changed since.
         server.logins.reloadIfChanged()
-        server.logins.reload()
-        #expect(server.lines.next() == complaint)
         #expect(try server.logIn("alice", "right") == "accepted alice 0")
         _ = server.lines.next()
         try server.folder.write("alice:{PLAIN}new\ncarol:bare\n", to: "users.json")
-        server.logins.reload()
+        server.logins.reloadIfChanged()
         #expect(server.lines.next() == "notice users_reloaded users=2")
         let warning = try #require(server.lines.next())
         #expect(warning.hasPrefix("warning auth_warning warning=\"\(file):2: user \\\"carol\\\""))
@@ -336,12 +333,9 @@ import Testing
         let told = lines.waiting()
         #expect(told.filter { $0.hasPrefix("error directory_unavailable") }.count == 1)
         #expect(told.filter { $0.contains("result=unavailable") }.count == 3)
-        try folder.write("", to: "password")
-        logins.reload()
-        #expect(lines.next()?.hasPrefix("error directory_not_reloaded") == true)
         try folder.write("other", to: "password")
-        logins.reload()
-        #expect(lines.next() == "notice directory_reloaded url=\(auth.ldap.url)")
+        let source = try LoginsSource(auth, log: lines.log)
+        logins.change(to: source, auth, after: auth)
         #expect(try logIn() == "unavailable")
         #expect(
             !(told + lines.waiting()).contains { $0.contains("hidden") || $0.contains("right") })

@@ -8,11 +8,13 @@ struct Entry<Root: Sendable>: Sendable {
     let read: @Sendable (ConfigurationNode, String, inout Root, inout Findings) -> Void
     /// Every key in here; the text is the path up to and with the last dot.
     let describe: @Sendable (String, Root) -> [KeyDescription]
+    /// The paths of the keys in here that have other values in the second root.
+    let differences: @Sendable (String, Root, Root) -> [String]
 
     /// A key with a value.
     /// - Parameters:
     ///   - fallback: the default in words, where the value in `Root` doesn't say it.
-    static func key<Value: Sendable>(
+    static func key<Value: Sendable & Equatable>(
         _ name: String, alias: String? = nil,
         _ keyPath: any WritableKeyPath<Root, Value> & Sendable,
         _ type: ValueType<Value>, default fallback: String? = nil, isRequired: Bool = false,
@@ -32,6 +34,9 @@ struct Entry<Root: Sendable>: Sendable {
                         ? nil : fallback ?? type.show(root[keyPath: keyPath]),
                     summary: summary, isOverridable: type.isOverridable, holdsSecret: type.isSecret)
                 return [description] + type.members(path)
+            },
+            differences: { prefix, before, after in
+                before[keyPath: keyPath] == after[keyPath: keyPath] ? [] : [prefix + name]
             })
     }
 
@@ -49,6 +54,12 @@ struct Entry<Root: Sendable>: Sendable {
             },
             describe: { prefix, root in
                 entries.flatMap { $0.describe(prefix + name + ".", root[keyPath: keyPath]) }
+            },
+            differences: { prefix, before, after in
+                entries.flatMap {
+                    $0.differences(
+                        prefix + name + ".", before[keyPath: keyPath], after[keyPath: keyPath])
+                }
             })
     }
 

@@ -52,6 +52,12 @@ extension Configuration {
         .section("http", \.http, HTTP.entries),
     ]
 
+    /// The paths of the keys that have another value than in `former`, in the order of the file; a
+    /// list is one key. What the files hold that keys name isn't looked at.
+    public func changes(since former: Configuration) -> [String] {
+        Self.entries.flatMap { $0.differences("", former, self) }
+    }
+
     /// Every key with its type, default and meaning, in the order of the file.
     public static var keys: [KeyDescription] {
         guard let name = Domain("localhost") else { return [] }

@@ -37,13 +37,13 @@ final class ProberLoop {
     private static let maximumTargets = 3
 
     private unowned let loop: EventLoop
-    private let settings: DeliverySettings
+    private var settings: DeliverySettings
     private let contexts: TLSContexts
     private let limits: RecipientProber.Limits
-    private let ownHosts: OwnHosts
+    private var ownHosts: OwnHosts
     private let report: (RecipientProber.Trouble) -> Void
     private let find: (_ probe: Int, RemoteServer) -> Void
-    private let router: Router
+    private var router: Router
     private var answers: RememberedAnswers<Key>
     private var troubles: RememberedAnswers<Destination>
     private var probes: [Int: Probe] = [:]
@@ -74,6 +74,12 @@ final class ProberLoop {
         switch message {
         case .ask(let mailbox, let answer): ask(mailbox, answer)
         case .resolved(let number, let resolution): resolved(number, resolution)
+        case .change(let settings):
+            self.settings = settings
+            ownHosts = OwnHosts(settings)
+            router = Router(settings)
+            answers = RememberedAnswers(limit: limits.answers)
+            troubles = RememberedAnswers(limit: limits.answers)
         case .stop:
             for probe in probes.values { probe.transaction?.cancel() }
             probes = [:]

@@ -40,6 +40,7 @@ public final class RecipientProber: Sendable {
     enum Message: Sendable {
         case ask(Mailbox, answer: @Sendable (ProbeAnswer) -> Void)
         case resolved(probe: Int, Resolution)
+        case change(DeliverySettings)
         case stop
     }
 
@@ -96,6 +97,12 @@ public final class RecipientProber: Sendable {
     /// `answer` is called once, on the prober's thread; never once it has stopped.
     public func ask(_ mailbox: Mailbox, answer: @escaping @Sendable (ProbeAnswer) -> Void) {
         thread.post(.ask(mailbox, answer: answer))
+    }
+
+    /// Asks by other routes from now on, and forgets what it has found out by the former ones.
+    public func change(_ settings: DeliverySettings) {
+        resolver.change(OwnHosts(settings))
+        thread.post(.change(settings))
     }
 
     /// Ends the threads; questions that are open stay unanswered.

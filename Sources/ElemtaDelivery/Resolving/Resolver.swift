@@ -11,6 +11,7 @@ final class Resolver: Sendable {
 
     private enum Message: Sendable {
         case find(RemoteServer, answer: @Sendable (Resolution) -> Void)
+        case change(OwnHosts)
         case stop
     }
 
@@ -43,6 +44,11 @@ final class Resolver: Sendable {
         thread.post(.find(server, answer: answer))
     }
 
+    /// Mail exchangers from these on are left out from now on.
+    func change(_ ownHosts: OwnHosts) {
+        thread.post(.change(ownHosts))
+    }
+
     /// Ends the thread; questions that are open stay unanswered.
     func stop() {
         thread.post(.stop)
@@ -53,7 +59,7 @@ final class Resolver: Sendable {
         private unowned let loop: EventLoop
         private let context: UnboundContext
         private let watch: DescriptorWatch
-        private let ownHosts: OwnHosts
+        private var ownHosts: OwnHosts
 
         init(
             loop: EventLoop, servers: [String], ownHosts: OwnHosts
@@ -68,6 +74,7 @@ final class Resolver: Sendable {
         func receive(_ message: Message) {
             switch message {
             case .stop: loop.stop()
+            case .change(let hosts): ownHosts = hosts
             case .find(let server, let answer):
                 var deadline: LoopTimer?
                 let lookup = HostLookup(

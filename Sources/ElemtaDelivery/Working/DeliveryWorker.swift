@@ -11,6 +11,8 @@ enum WorkerMessage: Sendable {
     case adopted(Destination, [DestinationQueue.Item], Resolution)
     /// What was asked of `ContentPreparation` for a connection, which may be gone.
     case prepared(ConnectionID, ContentPreparation.Outcome)
+    /// Other settings; with so many connections for this worker.
+    case change(DeliverySettings, maximumConnections: Int)
     case stop(grace: Duration)
 }
 
@@ -21,11 +23,11 @@ final class DeliveryWorker {
     /// Of this one among its colleagues.
     let number: Int
     let colleagues: Colleagues
-    let settings: DeliverySettings
-    let heloName: [UInt8]
+    private(set) var settings: DeliverySettings
+    private(set) var heloName: [UInt8]
     let tls: TLSContexts
     var clearHosts = ClearHosts()
-    private let ownHosts: OwnHosts
+    private var ownHosts: OwnHosts
     let store: any MessageStore
     let events: @Sendable (DeliveryEvent) -> Void
     /// Asks for the hosts of a next hop; the answer comes as a message.
@@ -37,7 +39,7 @@ final class DeliveryWorker {
     let table = ConnectionTable<ClientConnection>()
     /// Those whose QUIT is on its way, so that stopping can wait for it.
     var partingConnections: [ObjectIdentifier: ClientConnection] = [:]
-    let maximumConnections: Int
+    private(set) var maximumConnections: Int
     /// Sockets of connections that are tried beside another one: `HostRace`.
     var racerCount = 0 {
         didSet { if racerCount < oldValue { roomAppeared() } }
@@ -105,9 +107,34 @@ final class DeliveryWorker {
             case .adopted(let destination, let items, let resolution):
                 adopt(items, for: destination, resolution)
             case .prepared(let id, let outcome): table[id]?.contentReady(outcome)
+            case .change(let settings, let connections): change(settings, connections)
             case .stop(let grace): stop(grace)
             }
         }
+    }
+
+    /// For what begins from now on; what a connection has begun goes on as it is.
+    private func change(_ settings: DeliverySettings, _ maximumConnections: Int) {
+        self.settings = settings
+        self.maximumConnections = maximumConnections
+        heloName = Array(settings.heloName.utf8)
+        ownHosts = OwnHosts(settings)
+        for queue in queues.values {
+            guard let terms = DeliveryTerms(name: queue.destination.name) else { continue }
+            queue.login = terms.logsIn ? settings.relayLogin : nil
+            queue.limit(to: terms.limitedDomain.flatMap { settings.rate(for: $0) })
+            queue.window.ceiling = max(1, settings.maximumConnectionsPerDestination)
+            noteOurselves(queue)
+        }
+        serveThoseWaiting()
+    }
+
+    private func noteOurselves(_ queue: DestinationQueue) {
+        queue.isOurselves = false
+        guard case .address(let address) = queue.server.host, !settings.names(queue.server) else {
+            return
+        }
+        queue.isOurselves = ownHosts.isListening(SocketAddress(address, port: queue.server.port))
     }
 
     // MARK: Work
@@ -137,9 +164,7 @@ final class DeliveryWorker {
             login: terms.logsIn ? settings.relayLogin : nil,
             rate: terms.limitedDomain.flatMap { settings.rate(for: $0) },
             maximumWindow: settings.maximumConnectionsPerDestination)
-        if case .address(let address) = server.host, !settings.names(server) {
-            queue.isOurselves = ownHosts.isListening(SocketAddress(address, port: server.port))
-        }
+        noteOurselves(queue)
         queues[destination] = queue
         return queue
     }

@@ -57,7 +57,7 @@ final class DestinationQueue {
     let server: RemoteServer
     let mailProtocol: ClientProtocol
     let tls: ClientTLSPolicy
-    let login: ClientLogin?
+    var login: ClientLogin?
     var items: Deque<Item> = []
     var hosts = Hosts.unknown
     /// The server is the address of a literal, and we ourselves listen there.
@@ -103,6 +103,12 @@ final class DestinationQueue {
             hosts = .known([], until: MonotonicTime(nanoseconds: .max))
         case .host, .mailExchangers: break
         }
+    }
+
+    /// Another limit, or none; what was sent so far counts no more.
+    func limit(to rate: RateLimit?) {
+        guard rate != self.rate?.limit else { return }
+        self.rate = rate.map { SendingRate($0) }
     }
 
     /// Whether domains with the same mail exchangers may use its connections. With a login or

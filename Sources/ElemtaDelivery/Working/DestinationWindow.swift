@@ -15,7 +15,9 @@ struct DestinationWindow {
     /// After a refusal no further connection is opened for so long, while others stand.
     static let pause = Duration.seconds(10)
 
-    let ceiling: Int
+    var ceiling: Int {
+        didSet { size = min(size, ceiling) }
+    }
     private(set) var size: Int
     /// Connections that are tried before a server has greeted; nil: one has.
     private var trials: Int? = 1

@@ -3,7 +3,7 @@ import ElemtaReactor
 
 /// At most so many messages in any stretch of time of a certain length.
 struct SendingRate {
-    private let limit: RateLimit
+    let limit: RateLimit
     /// When the latest messages began, at most `limit.count` of them.
     private var beginnings: Deque<MonotonicTime> = []
 

@@ -3,11 +3,17 @@ import ElemtaThreads
 
 /// An operation on its way through the queue, one slice to a batch, so that mail goes on meanwhile.
 final class OperationJob: Sendable {
-    private let operation: QueueOperation
+    private let work: Work
     private let selection: QueueSelection
     private let wanted: @Sendable () -> Bool
     private let progress: @Sendable (OperationProgress) -> Void
     private let state: Locked<State>
+
+    enum Work: Hashable, Sendable {
+        case operation(QueueOperation)
+        /// The recipients may go elsewhere than they did.
+        case reroute
+    }
 
     private struct State {
         var progress = OperationProgress()
@@ -30,12 +36,20 @@ final class OperationJob: Sendable {
     /// Messages examined in one slice.
     static let sliceLimit = 200
 
-    init(
+    convenience init(
         _ operation: QueueOperation, _ selection: QueueSelection,
         while wanted: @escaping @Sendable () -> Bool,
         progress: @escaping @Sendable (OperationProgress) -> Void
     ) {
-        self.operation = operation
+        self.init(.operation(operation), selection, while: wanted, progress: progress)
+    }
+
+    init(
+        _ work: Work, _ selection: QueueSelection,
+        while wanted: @escaping @Sendable () -> Bool = { true },
+        progress: @escaping @Sendable (OperationProgress) -> Void
+    ) {
+        self.work = work
         self.selection = selection
         self.wanted = wanted
         self.progress = progress
@@ -142,21 +156,26 @@ final class OperationJob: Sendable {
         _ draft: inout Draft
     ) throws(ChangeFailure) -> Bool {
         var envelope = envelope
-        switch operation {
-        case .delete:
+        switch work {
+        case .reroute:
+            if envelope.hasPendingRecipients {
+                draft.changes.append(.reroute(plan(envelope, place)))
+            }
+            return false
+        case .operation(.delete):
             guard try writer.remove(envelope.id, place, transaction, tables) else { return false }
             if place == .file { draft.removedFiles.append(envelope.id) }
             draft.changes.append(.remove(envelope.id))
             return true
-        case .hold:
+        case .operation(.hold):
             guard !envelope.isHeld, envelope.hasPendingRecipients else { return false }
             envelope.isHeld = true
             draft.changes.append(.hold(envelope.id))
-        case .release:
+        case .operation(.release):
             guard envelope.isHeld else { return false }
             envelope.isHeld = false
             draft.changes.append(.release(envelope.id))
-        case .retry:
+        case .operation(.retry):
             guard !envelope.isHeld else { return false }
             if envelope.hasPendingRecipients {
                 envelope.makeDue()

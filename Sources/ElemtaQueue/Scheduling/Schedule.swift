@@ -8,6 +8,8 @@ import HeapModule
 /// to grow) and, while it waits, 24 octets in the heap.
 struct Schedule {
     private(set) var messages: [MessageID: QueuedMessage] = [:]
+    /// Those that were with a worker when routes changed: to be looked at when they are back.
+    var travellers: Set<MessageID> = []
     // Those below are for `Schedule+Doors` too, and for nobody else.
     var destinations = DestinationTable()
     /// Earliest first. Entries whose group has since moved on are dropped when they come up.

@@ -14,6 +14,8 @@ struct Draft {
 
 enum ScheduleChange {
     case add(MessagePlan)
+    /// The same message with other destinations.
+    case reroute(MessagePlan)
     case remove(MessageID)
     case settle(MessageID, Destination, needsReview: Bool, deadline: Int64, [GroupPlan])
     case expedite(MessageID)
@@ -25,6 +27,7 @@ extension Schedule {
     mutating func apply(_ change: ScheduleChange, now: UnixTime) {
         switch change {
         case .add(let plan): add(plan)
+        case .reroute(let plan): reroute(plan)
         case .remove(let id): remove(id)
         case .settle(let id, let destination, let needsReview, let deadline, let plans):
             settle(id, destination, with: plans, review: (needsReview, deadline))

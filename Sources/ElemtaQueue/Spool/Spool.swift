@@ -22,6 +22,7 @@ public final class Spool: Sendable {
     private let inbox = Inbox<SpoolRequest>()
     private let phase = Locked(Phase.opened)
     private let acknowledge = Locked<(@Sendable ([Acknowledgement]) -> Void)?>(nil)
+    private let minimumFree: Locked<UInt64?>
     /// From `start` to `stop`.
     private let dispatch = Locked<(any DeliveryDispatch)?>(nil)
 
@@ -42,6 +43,7 @@ public final class Spool: Sendable {
         _ contentDirectories: ContentDirectories, _ opened: SpoolOpening.Opened
     ) {
         self.options = options
+        minimumFree = Locked(options.minimumFree)
         self.purpose = purpose
         self.contentDirectories = contentDirectories
         self.directory = Locked(directory)
@@ -141,6 +143,20 @@ public final class Spool: Sendable {
         directory.withLock { $0 = nil }
     }
 
+    /// Takes other settings over while the spool runs: `hostname`, `retry`, `failedRetention`,
+    /// `delayWarning` and `minimumFree` of `options`, and who is asked where mail goes.
+    ///
+    /// - Parameter isRouting: whether mail may go elsewhere from now on: then what is queued is sorted
+    ///   anew, between batches. What is with a worker comes back first.
+    public func change(
+        _ options: SpoolOptions, dispatch: any DeliveryDispatch, isRouting: Bool
+    ) {
+        minimumFree.withLock { $0 = options.minimumFree }
+        self.dispatch.withLock { if $0 != nil { $0 = dispatch } }
+        let change = SpoolChange(options: options, dispatch: dispatch, isRouting: isRouting)
+        inbox.post(.change(change), weight: SpoolRequest.weight)
+    }
+
     // MARK: - Mail
 
     /// Takes a message. Its acknowledgement comes with the commit it is part of; after `stop` it is
@@ -204,7 +220,7 @@ public final class Spool: Sendable {
         let isShort = shared.isShort.load(ordering: .relaxed)
         guard isDueForLook() || isShort else { return true }
         guard let room = FileSystem.room(at: options.path) else { return true }
-        let minimum = options.minimumFree ?? min(64 << 20, room.total / 50)
+        let minimum = minimumFree.withLock { $0 } ?? min(64 << 20, room.total / 50)
         if room.free >= minimum { return true }
         if !isShort { inbox.post(.room, weight: SpoolRequest.weight) }
         return room.free + shared.reusable.load(ordering: .relaxed) >= minimum

@@ -15,6 +15,15 @@ enum SpoolRequest: Sendable {
     case suspected(String)
     /// There is less free space than there should be: perhaps there are pages to be used again.
     case room
+    case change(SpoolChange)
+}
+
+/// Other settings for a spool that runs.
+struct SpoolChange: Sendable {
+    let options: SpoolOptions
+    let dispatch: any DeliveryDispatch
+    /// Whether mail may go elsewhere from now on.
+    let isRouting: Bool
 }
 
 /// The spool thread: the only writer, and the owner of the schedule.
@@ -25,14 +34,14 @@ enum SpoolRequest: Sendable {
 /// next due time and the moment that outcomes wait for company (`gather`).
 final class SpoolLoop {
     let store: SpoolStore
-    let options: SpoolOptions
+    var options: SpoolOptions
     let ids: MessageIDSource
     let shared: SpoolShared
     let inbox: Inbox<SpoolRequest>
     /// Greater than any id of an earlier process: content files from here on are being written
     /// now, and none of the sweep's business.
     let firstID: MessageID
-    let dispatch: any DeliveryDispatch
+    var dispatch: any DeliveryDispatch
     let acknowledge: @Sendable ([Acknowledgement]) -> Void
 
     var writer = MessageWriter()
@@ -240,6 +249,7 @@ final class SpoolLoop {
             if store.isSound { options.events(.suspected(reason)) }
             store.isSound = false
         case .room: lookForRoom()
+        case .change(let change): adopt(change)
         }
     }
 
@@ -252,6 +262,7 @@ final class SpoolLoop {
     private func take(_ outcome: DeliveryOutcome) {
         let (id, destination) = (outcome.id, outcome.destination)
         guard let answer = schedule.answer(id, destination) else { return }
+        if schedule.travellers.remove(id) != nil { reroute(.ids([id])) }
         switch outcome.results {
         case .all(.notAttempted):
             // Nothing to write down: offered again a moment later.

@@ -12,7 +12,8 @@ struct ServerCommand: ParsableCommand {
         discussion: """
             One log line `ready` names the addresses once clients are served. SIGTERM and SIGINT \
             let running transactions finish, then stop; a second one stops at once. SIGHUP opens \
-            the log file anew.
+            the log file anew and loads the configuration with all that it names; a wrong one changes \
+            nothing.
             """)
 
     @OptionGroup var options: ConfigurationOptions
@@ -52,20 +53,31 @@ struct ServerCommand: ParsableCommand {
             try account?.prepare(configuration)
             let logging = configuration.logging
             writer = try LogWriter(
-                file: logging.file ?? "", form: logging.format == .json ? .json : .text)
+                file: logging.file ?? "", form: LogLine.Form(logging.format),
+                level: logging.swiftLogLevel)
         } catch {
             complain("\(error)")
             throw Self.status(for: error).code
         }
         defer { writer.stop() }
         let log = Logger(label: "elemta") { _ in
-            WriterLogHandler(writer: writer, logLevel: loaded.configuration.logging.swiftLogLevel)
+            WriterLogHandler(writer: writer)
         }
         log.notice(
             "starting",
             metadata: ["version": "\(Elemta.version)", "configuration": "\(loaded.source)"])
         do {
-            try serve(configuration, as: account, log, writer)
+            // The file that was found, wherever it was looked for; another one would be found where
+            // there was none.
+            var source = options
+            if case .file(let path) = loaded.source { source.config = path }
+            let (path, overriding) = (source.config, overrides)
+            let reader: NewSettings.Reader = { () throws(ConfigurationErrors) in
+                try Configuration.load(
+                    explicitPath: path, environment: Configuration.processEnvironment(),
+                    overrides: overriding)
+            }
+            try serve(configuration, as: account, reader, log, writer)
         } catch {
             let text = "\(error)\(takeover ? "" : Self.advice(on: error))"
             log.critical("cannot_start", metadata: ["error": "\(text)"])
@@ -80,22 +92,25 @@ struct ServerCommand: ParsableCommand {
     }
 
     private func serve(
-        _ configuration: Configuration, as account: Account?, _ log: Logger, _ writer: LogWriter
+        _ configuration: Configuration, as account: Account?,
+        _ reader: @escaping NewSettings.Reader, _ log: Logger, _ writer: LogWriter
     ) throws {
         let other = takeover ? try Takeover(queueDirectory: configuration.queueDir) : nil
         if other != nil { log.notice("taking_over") }
         var bound = try Self.bind(
             configuration, former: other?.takeSockets() ?? [], as: account, log)
         var predecessor = other
+        var current = configuration
         while true {
             // Nothing here keeps the sockets: they are to refuse once the server drops them.
             let server = try Server(
-                configuration, bound: Self.taken(&bound), takingOver: predecessor, log: log,
-                logWriter: writer)
+                current, bound: Self.taken(&bound), takingOver: predecessor, reader: reader,
+                log: log, logWriter: writer)
             guard case .deserted = try server.run() else { return }
             bound = server.bound
+            current = server.configuration
             predecessor = nil
-            Takeover.waitForQueue(configuration.queueDir)
+            Takeover.waitForQueue(current.queueDir)
         }
     }
 
@@ -147,6 +162,15 @@ struct ServerCommand: ParsableCommand {
             Account.Failure.unknown, Account.Failure.notRoot:
             .configuration
         default: .systemError
+        }
+    }
+}
+
+extension LogLine.Form {
+    init(_ format: Configuration.Logging.Format) {
+        switch format {
+        case .text: self = .text
+        case .json: self = .json
         }
     }
 }

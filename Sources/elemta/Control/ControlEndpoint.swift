@@ -18,7 +18,8 @@ final class ControlEndpoint {
     private let loop: EventLoop
     private let log: Logger
     private let clients = ConnectionTable<ControlSession>()
-    private let operations: QueueOperations
+    private let queue: any QueueView
+    private var operations: QueueOperations
     private let handover: (Connection) -> Void
     private let status: () -> ServerStatus
     private var threads = AnswerThreads()
@@ -37,6 +38,7 @@ final class ControlEndpoint {
         self.loop = loop
         self.handover = handover
         self.log = log
+        self.queue = queue
         operations = QueueOperations(queue: queue, rules: rules)
         pipe = try EventPipe<Answer>(loop: loop) { [unowned self] answers in
             for answer in answers {
@@ -50,6 +52,11 @@ final class ControlEndpoint {
             [unowned self] socket in admit(socket)
         }
         sweep = clients.sweepEverySecond(on: loop) { _, client in client.close() }
+    }
+
+    /// Requests from now on are told of these rules.
+    func change(_ rules: DeliveryRules?) {
+        operations = QueueOperations(queue: queue, rules: rules)
     }
 
     /// Runs `job`, which may wait for the disk, on a thread of its own. False when there are too many

@@ -8,14 +8,26 @@ struct DeliveryRules: Sendable {
     let retry: RetryPolicy
     /// Seconds that failed messages are kept.
     let failedRetention: Int64
-    private let delivery: DeliveryService
+    private let decide: @Sendable (ForwardPath, TransportDemand) -> RouteDecision
     private let patterns: [Configuration.DomainPattern]
 
     init(_ configuration: Configuration, _ delivery: DeliveryService) {
+        self.init(configuration) { delivery.decision(for: $0, demand: $1) }
+    }
+
+    /// Of a server that goes by other routes than it was started with.
+    init(_ configuration: Configuration, _ delivery: RoutedDelivery) {
+        self.init(configuration) { delivery.decision(for: $0, demand: $1) }
+    }
+
+    private init(
+        _ configuration: Configuration,
+        _ decide: @escaping @Sendable (ForwardPath, TransportDemand) -> RouteDecision
+    ) {
         let options = SpoolOptions(configuration)
         retry = options.retry
         failedRetention = options.failedRetention
-        self.delivery = delivery
+        self.decide = decide
         patterns = configuration.delivery.routes.map(\.domain)
     }
 
@@ -28,7 +40,7 @@ struct DeliveryRules: Sendable {
     }
 
     func decision(for recipient: ForwardPath, demand: TransportDemand) -> RouteDecision {
-        delivery.decision(for: recipient, demand: demand)
+        decide(recipient, demand)
     }
 
     /// `delivery.routes[0] (example.com)`.

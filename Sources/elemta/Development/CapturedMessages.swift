@@ -1,4 +1,5 @@
 import ElemtaConfiguration
+import ElemtaDelivery
 import ElemtaQueue
 import ElemtaSMTP
 import ElemtaThreads
@@ -95,6 +96,10 @@ final class CapturedMessages: AcceptedMessages {
 
     /// `message_received` has said it all.
     func answered(_ envelope: Envelope, session: String) {}
+
+    func change(
+        _ configuration: Configuration, _ delivery: DeliverySettings?, isRouting: Bool
+    ) {}
 
     var queue: any QueueView { shelf }
 

@@ -20,6 +20,8 @@ final class LogWriter: Sendable {
     private enum Order: Sendable {
         case line(Entry)
         case reopen
+        /// From now on to another file, in another form.
+        case change(file: String, LogLine.Form)
     }
 
     /// Lines that may wait; about 10 MB of them at worst.
@@ -32,7 +34,8 @@ final class LogWriter: Sendable {
     private static let gatheringTime = Duration.milliseconds(10)
     private static let gatheredLines = 500
 
-    private let form: LogLine.Form
+    /// The place of the least level that is logged among all.
+    private let threshold: Atomic<Int>
     private let inbox = Inbox<Order>()
     /// Closed when the thread has written its last line.
     private let finished = Inbox<Never>()
@@ -46,9 +49,9 @@ final class LogWriter: Sendable {
     /// Starts writing to standard output and, unless `file` is empty, to that file as well.
     ///
     /// - Throws: `LogFileError` when the file can't be opened, `ThreadError` when no thread starts.
-    init(file path: String, form: LogLine.Form) throws {
-        self.form = form
-        var file = LogFile(path: path)
+    init(file path: String, form: LogLine.Form, level: Logger.Level) throws {
+        threshold = Atomic(Self.levels.firstIndex(of: level) ?? 0)
+        var file = LogFile(path: path, form: form)
         try file.open()
         let opened = file
         let thread = try NamedThread("elemta-log") { [self] in run(file: opened) }
@@ -65,6 +68,26 @@ final class LogWriter: Sendable {
         }
         waiting.add(1, ordering: .relaxed)
         inbox.post(.line(entry))
+    }
+
+    private static let levels = Logger.Level.allCases
+
+    /// What is less isn't logged.
+    var level: Logger.Level {
+        get { Self.levels[threshold.load(ordering: .relaxed)] }
+        set { threshold.store(Self.levels.firstIndex(of: newValue) ?? 0, ordering: .relaxed) }
+    }
+
+    /// Goes on in another file, unless `path` is empty, and in another form.
+    func change(file path: String, form: LogLine.Form) {
+        inbox.post(.change(file: path, form))
+    }
+
+    /// Throws when a file can't be written to; makes it otherwise.
+    static func check(file path: String) throws(LogFileError) {
+        var file = LogFile(path: path, form: .text)
+        try file.open()
+        file.close()
     }
 
     /// Opens the file anew, after logrotate moved it.
@@ -108,12 +131,16 @@ final class LogWriter: Sendable {
         for order in orders {
             switch order {
             case .line(let entry):
-                LogLine.append(entry, as: form, to: &text)
+                LogLine.append(entry, as: file.form, to: &text)
                 lines += 1
             case .reopen:
                 file.write(text)
                 text.removeAll(keepingCapacity: true)
                 file.reopen()
+            case .change(let path, let form):
+                file.write(text)
+                text.removeAll(keepingCapacity: true)
+                file.change(to: path, form: form)
             }
         }
         waiting.subtract(lines, ordering: .relaxed)
@@ -124,7 +151,7 @@ final class LogWriter: Sendable {
             let entry = Entry(
                 time: now, level: .warning, event: "log_lines_dropped",
                 metadata: ["count": "\(lost)"])
-            LogLine.append(entry, as: form, to: &text)
+            LogLine.append(entry, as: file.form, to: &text)
         }
         file.write(text)
     }
@@ -140,11 +167,23 @@ struct LogFileError: Error, CustomStringConvertible {
 
 /// Standard output and, beside it, the file of `logging.file`.
 private struct LogFile {
-    let path: String
+    private(set) var path: String
+    private(set) var form: LogLine.Form
     private var descriptor: Int32 = -1
 
-    init(path: String) {
+    init(path: String, form: LogLine.Form) {
         self.path = path
+        self.form = form
+    }
+
+    mutating func change(to path: String, form: LogLine.Form) {
+        self.form = form
+        guard path != self.path else { return }
+        var other = LogFile(path: path, form: form)
+        // It could be opened a moment ago; else the old one stays.
+        guard (try? other.open()) != nil else { return }
+        close()
+        self = other
     }
 
     mutating func open() throws(LogFileError) {

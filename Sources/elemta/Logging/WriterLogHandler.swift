@@ -4,7 +4,11 @@ import Logging
 /// swift-log's back end: hands every line to the `LogWriter`, unformatted.
 struct WriterLogHandler: LogHandler {
     let writer: LogWriter
-    var logLevel: Logger.Level
+    /// The writer's: the same for everybody, and changed while the server runs.
+    var logLevel: Logger.Level {
+        get { writer.level }
+        set { writer.level = newValue }
+    }
     var metadata: Logger.Metadata = [:]
 
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {

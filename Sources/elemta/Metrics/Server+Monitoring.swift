@@ -80,15 +80,6 @@ extension Server {
             memoryUsed: budget.used, memoryLimit: budget.limit)
     }
 
-    /// SIGHUP: reads the token again; what is wrong with it is logged, and the old one stays.
-    func reloadToken() {
-        do throws(AccessTokenError) {
-            token = try AccessToken(configuration.http.token)
-        } catch {
-            log.error("http_token_not_reloaded", metadata: ["error": "\(error)"])
-        }
-    }
-
     /// A timer that says how late the loop is.
     func watchLoopLag() -> LoopTimer {
         var last = loop.now

@@ -25,7 +25,7 @@ final class RecipientLookups {
     private struct Running {
         let pool: BlockingPool
         /// Nil where no next hop is to be asked.
-        let prober: RecipientProber?
+        var prober: RecipientProber?
         let answered: @Sendable (ConnectionID, RecipientAnswer) -> Void
     }
 
@@ -34,7 +34,7 @@ final class RecipientLookups {
         case running(Running)
     }
 
-    let rules: RecipientRules
+    private(set) var rules: RecipientRules
     private let log: Logger
     private var phase = Phase.idle
 
@@ -58,15 +58,32 @@ final class RecipientLookups {
         var prober: RecipientProber?
         if let delivery, rules.haveCallouts {
             do {
-                prober = try RecipientProber(delivery) { [log] in
-                    RecipientsLog.write($0, to: log)
-                }
+                prober = try makeProber(delivery)
             } catch {
                 pool.stop()
                 throw error
             }
         }
         phase = .running(Running(pool: pool, prober: prober, answered: answered))
+    }
+
+    private func makeProber(_ delivery: DeliverySettings) throws -> RecipientProber {
+        try RecipientProber(delivery) { [log] in RecipientsLog.write($0, to: log) }
+    }
+
+    /// Goes by other rules, and asks by other routes, from now on; who has been asked already answers.
+    /// Throws, and changes nothing, when a thread can't be started that is needed now.
+    func change(to rules: RecipientRules, delivery: DeliverySettings?) throws {
+        if case .running(var running) = phase, let delivery {
+            if let prober = running.prober {
+                prober.change(delivery)
+            } else if rules.haveCallouts {
+                running.prober = try makeProber(delivery)
+                phase = .running(running)
+            }
+        }
+        self.rules = rules
+        RecipientsLog.write(complaints: rules.complaints, to: log)
     }
 
     /// Answers what waits for a directory, lets what is being asked finish, and ends the threads.
@@ -114,16 +131,6 @@ final class RecipientLookups {
     }
 
     // MARK: Reloading
-
-    /// SIGHUP: reads files and directories' passwords again. What is wrong with them is logged, and
-    /// what was known before stays. Returns at once: a thread of the pool reads.
-    func reload() {
-        guard case .running(let running) = phase else { return }
-        running.pool.perform { [rules, log] in
-            rules.reload()
-            RecipientsLog.write(complaints: rules.complaints, to: log)
-        }
-    }
 
     /// Reads the files again that have changed.
     func reloadIfChanged() {

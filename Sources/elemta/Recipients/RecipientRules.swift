@@ -170,17 +170,6 @@ final class RecipientRules: Sendable {
 
     // MARK: Reloading
 
-    /// Reads files and directories' passwords again. Blocks while it reads.
-    func reload() {
-        for rule in rules {
-            switch rule.source {
-            case .file(let file): file.reload()
-            case .directory(let directory): directory.reload()
-            case .callout: break
-            }
-        }
-    }
-
     /// Reads the files again that have changed, and says whether there were any. Blocks while it
     /// reads.
     func reloadIfChanged() -> Bool {

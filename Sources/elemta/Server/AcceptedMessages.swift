@@ -1,3 +1,5 @@
+import ElemtaConfiguration
+import ElemtaDelivery
 import ElemtaQueue
 import Logging
 
@@ -38,6 +40,16 @@ protocol AcceptedMessages: AnyObject {
 
     /// How much waits for which threads.
     var backlogs: [(pool: String, count: Int)] { get }
+
+    /// Takes other settings over; `rules` are others then.
+    ///
+    /// - Parameters:
+    ///   - delivery: of the same configuration; nil in dev mode.
+    ///   - isRouting: whether mail may go elsewhere from now on.
+    /// - Throws: when something that is needed now can't be started; then nothing has changed.
+    func change(
+        _ configuration: Configuration, _ delivery: DeliverySettings?, isRouting: Bool
+    ) throws
 
     /// What the line `ready` says of it.
     var readyFields: Logger.Metadata { get }

@@ -62,6 +62,29 @@ struct BoundListener {
     }
 }
 
+extension BoundListener {
+    /// The listeners of another configuration: each address that was bound already keeps its sockets,
+    /// with whatever port the kernel has chosen for it.
+    ///
+    /// - Throws: `BindError`; then nothing has changed.
+    static func rebind(
+        _ configuration: Configuration, former: [BoundListener]
+    ) throws(BindError) -> [BoundListener] {
+        var rest = former
+        let kept = configuration.listeners.map { listener -> BoundListener? in
+            let place = rest.firstIndex { $0.listener.address == listener.address }
+            return place.map {
+                BoundListener(listener: listener, sockets: rest.remove(at: $0).sockets)
+            }
+        }
+        var others = configuration
+        others.listeners = zip(configuration.listeners, kept).filter { $0.1 == nil }.map(\.0)
+        others.http.listenAddr = nil
+        var new = try bind(others, former: rest.flatMap(\.sockets)).smtp[...]
+        return kept.compactMap { $0 ?? new.popFirst() }
+    }
+}
+
 extension ListeningSocket {
     fileprivate func serves(_ addresses: [SocketAddress]) -> Bool {
         addresses.contains(boundAddress)

@@ -36,10 +36,14 @@ final class Certificates {
     }
 
     /// Loads every pair of `tls`. A certificate whose time is over, or hasn't come, is a warning.
-    init(_ tls: Configuration.TLS, log: Logger) throws(CertificatesError) {
+    ///
+    /// - Parameter former: whose sessions are to be resumed.
+    init(
+        _ tls: Configuration.TLS, after former: Certificates? = nil, log: Logger
+    ) throws(CertificatesError) {
         self.log = log
         minimum = TLSVersion(tls.minVersion)
-        ticketKeys = TLSTicketKeys()
+        ticketKeys = former?.ticketKeys ?? TLSTicketKeys()
         pairs = []
         var errors: [TLSContextError] = []
         for files in tls.pairs {
@@ -60,16 +64,6 @@ final class Certificates {
 
     /// In the order of the configuration.
     var certificates: [TLSServerCertificate] { context.certificates }
-
-    /// Loads all files, changed or not, and logs for each pair what became of it. A pair that can't
-    /// be loaded is an error in the log, and the certificate in use stays.
-    func reload() {
-        for index in pairs.indices {
-            guard let error = load(index) else { continue }
-            refuse(index, error)
-        }
-        context = TLSServerContext(pairs.map(\.certificate))
-    }
 
     /// Loads the pairs of which a file has changed. For a timer: two stat(2) a pair when nothing
     /// has.
@@ -106,17 +100,26 @@ final class Certificates {
             let certificate = try TLSServerCertificate(
                 files, minimum: minimum, ticketKeys: ticketKeys)
             pairs[index] = Pair(certificate: certificate, identity: identity)
-            log.notice(
-                "certificate_loaded",
-                metadata: [
-                    "file": "\(files.certificateFile)",
-                    "not_after": "\(certificate.lastSecond)",
-                ])
+            tell(of: certificate)
             warn(of: certificate)
             return nil
         } catch {
             return error
         }
+    }
+
+    /// For the log: what is in use from now on.
+    func tellOfAll() {
+        for certificate in certificates { tell(of: certificate) }
+    }
+
+    private func tell(of certificate: TLSServerCertificate) {
+        log.notice(
+            "certificate_loaded",
+            metadata: [
+                "file": "\(certificate.files.certificateFile)",
+                "not_after": "\(certificate.lastSecond)",
+            ])
     }
 
     private func refuse(_ index: Int, _ error: TLSContextError) {

@@ -15,8 +15,8 @@ struct ConnectionLimits {
     static let contentFileDescriptors = 512
     static let ownDescriptors = 64
 
-    let maximum: Int
-    let maximumPerAddress: Int
+    private(set) var maximum: Int
+    private(set) var maximumPerAddress: Int
     private(set) var count = 0
     private var perAddress: [IPAddress: Int] = [:]
 
@@ -27,6 +27,12 @@ struct ConnectionLimits {
         // At least a handful: with a tiny descriptor limit a slow server beats none.
         self.maximum = maximum > 0 ? maximum : max(room, 16)
         maximumPerAddress = perAddress > 0 ? perAddress : max(50, self.maximum / 20)
+    }
+
+    /// The same clients, other limits; nobody has to go for it.
+    mutating func change(to other: ConnectionLimits) {
+        maximum = other.maximum
+        maximumPerAddress = other.maximumPerAddress
     }
 
     /// Counts one more client from `address`, or says why not. Addresses that may relay are known

@@ -1,7 +1,6 @@
 import ElemtaAuthentication
 import ElemtaConfiguration
 import ElemtaSMTP
-import ElemtaThreads
 import Logging
 
 /// Why a directory can't be asked with these settings. Never says what a password is.
@@ -24,12 +23,11 @@ struct DirectoryError: Error, CustomStringConvertible {
     }
 }
 
-/// A directory whose password and authorities can be read again. Any thread.
+/// A directory as the configuration names it. Any thread.
 final class Directory: AuthenticationBackend {
     let configuration: Configuration.LDAP
     private let section: String
-    private let log: Logger
-    private let current: Locked<LDAPDirectory>
+    private let current: LDAPDirectory
 
     /// Checks the settings without asking the directory. `section`: the keys that they are from.
     init(
@@ -37,8 +35,7 @@ final class Directory: AuthenticationBackend {
     ) throws(DirectoryError) {
         self.configuration = configuration
         self.section = section
-        self.log = log
-        current = Locked(try Self.open(configuration, section, log))
+        current = try Self.open(configuration, section, log)
     }
 
     /// What is allowed and still looks like a mistake.
@@ -57,27 +54,16 @@ final class Directory: AuthenticationBackend {
     }
 
     func verify(_ credentials: Credentials) -> AuthenticationResult {
-        current.withLock { $0 }.verify(credentials)
+        current.verify(credentials)
     }
 
     /// Blocks.
     func presence(ofAnyOf names: [String]) -> LDAPPresence {
-        current.withLock { $0 }.presence(ofAnyOf: names)
-    }
-
-    /// Whoever is being verified keeps the former one to the end.
-    func reload() {
-        do throws(DirectoryError) {
-            let directory = try Self.open(configuration, section, log)
-            current.withLock { $0 = directory }
-            log.notice("directory_reloaded", metadata: ["url": "\(configuration.url)"])
-        } catch {
-            log.error("directory_not_reloaded", metadata: ["error": "\(error)"])
-        }
+        current.presence(ofAnyOf: names)
     }
 
     func stop() {
-        current.withLock { $0 }.stop()
+        current.stop()
     }
 
     private static func open(

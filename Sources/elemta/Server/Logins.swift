@@ -40,16 +40,23 @@ final class Logins {
         case running(CredentialsPool, verified: @Sendable (ConnectionID, Result) -> Void)
     }
 
-    private let source: LoginsSource
+    private var source: LoginsSource
+    /// What the pool asks.
+    private let backend: CurrentBackend
     private let log: Logger
     private var limits: GuessingLimits
     private var phase = Phase.idle
 
     /// Reads the users file, or checks the directory's settings, without asking it yet. Warnings go
     /// to the log. Throws what is wrong with either: file, place and user, never a secret.
-    init(_ auth: Configuration.Auth, log: Logger) throws(LoginsError) {
+    convenience init(_ auth: Configuration.Auth, log: Logger) throws(LoginsError) {
+        self.init(auth, try LoginsSource(auth, log: log), log: log)
+    }
+
+    init(_ auth: Configuration.Auth, _ source: LoginsSource, log: Logger) {
         self.log = log
-        source = try LoginsSource(auth, log: log)
+        self.source = source
+        backend = CurrentBackend(source.backend)
         LoginsLog.write(warnings: source.warnings, to: log)
         limits = GuessingLimits(
             maximumFailures: auth.maxFailures, failureWindow: .seconds(auth.failureWindow))
@@ -60,7 +67,7 @@ final class Logins {
     func start(
         verified: @escaping @Sendable (ConnectionID, Result) -> Void
     ) throws(ThreadError) {
-        phase = .running(try CredentialsPool(backend: source.backend), verified: verified)
+        phase = .running(try CredentialsPool(backend: backend), verified: verified)
     }
 
     /// Credentials that wait for a thread.
@@ -163,11 +170,19 @@ final class Logins {
 
     // MARK: Reloading
 
-    /// SIGHUP: reads the users file, or the directory's password, again. What is wrong with it is
-    /// logged, and what was known before stays. Returns at once: a thread of the pool reads.
-    func reload() {
-        guard case .running(let pool, _) = phase else { return }
-        pool.perform { [source] in source.reload() }
+    /// Asks another back end from now on; whoever is being verified is by the former one. What was
+    /// counted is forgotten where `auth` counts otherwise than `former`.
+    func change(
+        to source: LoginsSource, _ auth: Configuration.Auth, after former: Configuration.Auth
+    ) {
+        self.source = source
+        backend.change(to: source.backend)
+        LoginsLog.write(warnings: source.warnings, to: log)
+        guard
+            (auth.maxFailures, auth.failureWindow) != (former.maxFailures, former.failureWindow)
+        else { return }
+        limits = GuessingLimits(
+            maximumFailures: auth.maxFailures, failureWindow: .seconds(auth.failureWindow))
     }
 
     /// Reads the users file again when it has changed. Every verification looks, too: this is for
@@ -175,5 +190,22 @@ final class Logins {
     func reloadIfChanged() {
         guard case .running(let pool, _) = phase else { return }
         pool.perform { [source] in source.reloadIfChanged() }
+    }
+}
+
+/// The back end that holds now, for whoever begins to verify.
+private final class CurrentBackend: AuthenticationBackend {
+    private let current: Locked<any AuthenticationBackend>
+
+    init(_ backend: any AuthenticationBackend) {
+        current = Locked(backend)
+    }
+
+    func change(to backend: any AuthenticationBackend) {
+        current.withLock { $0 = backend }
+    }
+
+    func verify(_ credentials: Credentials) -> AuthenticationResult {
+        current.withLock { $0 }.verify(credentials)
     }
 }

@@ -85,14 +85,6 @@ enum LoginsSource {
     }
 
     /// Blocks while it reads.
-    func reload() {
-        switch self {
-        case .file(let file): file.reload()
-        case .directory(let directory): directory.reload()
-        }
-    }
-
-    /// Blocks while it reads.
     func reloadIfChanged() {
         switch self {
         case .file(let file): file.reloadIfChanged()

@@ -5,7 +5,7 @@
 /// without the budget a few thousand clients that announce much and finish nothing end the process.
 struct MemoryBudget {
     /// Octets that all sessions together may hold.
-    let limit: Int
+    var limit: Int
     /// Octets that they hold now.
     private(set) var used = 0
 

@@ -13,7 +13,7 @@ final class QueuedMessages: AcceptedMessages {
     private let spool: Spool
     private let files: FilesPool
     private let delivery: DeliveryService
-    private let spillThreshold: Int
+    private var spillThreshold: Int
     private let directory: String
     private let log: Logger
 
@@ -35,11 +35,26 @@ final class QueuedMessages: AcceptedMessages {
             counters.count(event)
             DeliveryLog.write(event, to: log)
         }
+        rules = DeliveryRules(configuration, delivery)
+        warn(of: settings)
+    }
+
+    private func warn(of settings: DeliverySettings) {
         for route in settings.routes {
             guard let obstacle = route.obstacle else { continue }
             log.warning("route_obstructed", metadata: ["problem": "\(obstacle)"])
         }
-        rules = DeliveryRules(configuration, delivery)
+    }
+
+    func change(
+        _ configuration: Configuration, _ settings: DeliverySettings?, isRouting: Bool
+    ) throws {
+        guard let settings else { return }
+        let routed = try delivery.change(settings)
+        spool.change(SpoolOptions(configuration), dispatch: routed, isRouting: isRouting)
+        spillThreshold = configuration.limits.spillThreshold
+        rules = DeliveryRules(configuration, routed)
+        warn(of: settings)
     }
 
     func nextID() -> MessageID { spool.ids.next() }
@@ -81,7 +96,7 @@ final class QueuedMessages: AcceptedMessages {
 
     var queue: any QueueView { spool }
 
-    let rules: DeliveryRules?
+    private(set) var rules: DeliveryRules?
 
     var readyFields: Logger.Metadata { ["queue": "\(directory)"] }
 

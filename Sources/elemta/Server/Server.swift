@@ -18,6 +18,8 @@ final class Server {
         case verified(ConnectionID, Logins.Result)
         /// What was found out about the recipient that a session has asked for.
         case answered(ConnectionID, RecipientAnswer)
+        /// What SIGHUP has found.
+        case reread(NewSettings.Result)
     }
 
     /// What it accepts from.
@@ -42,15 +44,16 @@ final class Server {
     /// How often the certificates, the users file and address files are looked at.
     private static let lookForChanges = Duration.seconds(5)
 
-    let configuration: Configuration
+    /// What sessions that begin now go by. It and what is made from it change at SIGHUP.
+    var configuration: Configuration
     let log: Logger
     let loop: EventLoop
-    let relays: HostNetworks.Relays
-    let policy: RelayPolicy
+    var relays: HostNetworks.Relays
+    var policy: RelayPolicy
     let messages: any AcceptedMessages
-    let timeouts: SessionTimeouts
+    var timeouts: SessionTimeouts
     /// Who gets mail for `<Postmaster>`.
-    let postmaster: Mailbox?
+    var postmaster: Mailbox?
     let sessions = ConnectionTable<Session>()
     var counters = SessionCounters()
     let deliveryCounters = DeliveryCounters()
@@ -60,11 +63,11 @@ final class Server {
     var limits: ConnectionLimits
     var rates: MessageRates?
     /// Nil without `tls.enabled`.
-    let certificates: Certificates?
-    /// Nil without `auth.enabled`.
-    let logins: Logins?
-    /// Nil without `recipients`.
-    let recipients: RecipientLookups?
+    var certificates: Certificates?
+    /// Nil while `auth.enabled` has never been.
+    var logins: Logins?
+    /// Nil while there have never been `recipients`.
+    var recipients: RecipientLookups?
     var summaries: [String: TLSSummary] = [:]
     var phase = Phase.starting
     var listeners: [Listener] = []
@@ -80,7 +83,9 @@ final class Server {
     private var timers: [LoopTimer] = []
     private var signals: [SignalWatch] = []
     let logWriter: LogWriter
-    private let manager = ServiceManager()
+    let reader: NewSettings.Reader
+    var reloading = Reloading.none
+    let manager = ServiceManager()
     /// What the listeners accept from, and who looks after the server. Nobody else keeps these sockets:
     /// they are to refuse once the server drops them.
     var bound: Sockets
@@ -90,25 +95,22 @@ final class Server {
     /// Opens the queue and starts the pools. Throws what keeps the server from starting:
     /// `SpoolError`, `ReactorError`, `ThreadError`.
     ///
-    /// - Parameter takeover: whose place is taken, once everything that can be wrong with the
-    ///   configuration has been looked at.
+    /// - Parameters:
+    ///   - takeover: whose place is taken, once everything that can be wrong with the
+    ///     configuration has been looked at.
+    ///   - reader: how SIGHUP reads the configuration again.
     init(
         _ configuration: Configuration, bound: Sockets, takingOver takeover: Takeover? = nil,
-        log: Logger, logWriter: LogWriter
+        reader: @escaping NewSettings.Reader, log: Logger, logWriter: LogWriter
     ) throws {
         self.bound = bound
         self.takeover = takeover
         self.configuration = configuration
         self.log = log
         self.logWriter = logWriter
+        self.reader = reader
         loop = try EventLoop()
-        let descriptors = DescriptorLimit.raise()
-        limits = ConnectionLimits(
-            maximum: configuration.limits.maxConnections,
-            perAddress: configuration.limits.maxConnectionsPerIP,
-            outbound: configuration.delivery.maxConnections
-                + (bound.http.isEmpty ? 0 : Self.monitoringConnections),
-            descriptors: descriptors.soft)
+        limits = ConnectionLimits(configuration, isMonitored: !bound.http.isEmpty)
         token = try AccessToken(configuration.http.token)
         budget = MemoryBudget(limit: configuration.limits.memory)
         relays = HostNetworks.Relays(configuration)
@@ -123,9 +125,7 @@ final class Server {
             : RecipientLookups(
                 try RecipientRules(configuration, policy: policy, log: log), log: log)
         timeouts = SessionTimeouts(configuration.limits)
-        postmaster =
-            configuration.postmaster
-            ?? Mailbox(localPart: "postmaster".utf8, domain: configuration.hostname)
+        postmaster = configuration.reachablePostmaster
         if !configuration.devMode { _ = try DeliverySettings(configuration) }
         try takeover?.take()
         messages =
@@ -192,6 +192,7 @@ final class Server {
             verified(result, for: session)
         case .answered(let session, let answer):
             answered(answer, for: session)
+        case .reread(let result): reread(result)
         }
     }
 
@@ -199,14 +200,7 @@ final class Server {
         signals = [
             loop.onSignal(SIGTERM) { [unowned self] in stopWanted() },
             loop.onSignal(SIGINT) { [unowned self] in stopWanted() },
-            loop.onSignal(SIGHUP) { [unowned self] in
-                logWriter.reopen()
-                log.notice("log_reopened")
-                certificates?.reload()
-                logins?.reload()
-                recipients?.reload()
-                reloadToken()
-            },
+            loop.onSignal(SIGHUP) { [unowned self] in reload() },
         ]
     }
 
@@ -225,6 +219,7 @@ final class Server {
     /// After the loop.
     private func cleanUp() {
         phase = .stopped
+        endReloading()
         timers = []
         signals = []
         control?.stop()

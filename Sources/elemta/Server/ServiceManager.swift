@@ -31,6 +31,14 @@ struct ServiceManager {
         send("\(process)READY=1\nSTATUS=\(status)")
     }
 
+    /// SIGHUP came; `ready(_:)` follows. The time is for units of `Type=notify-reload`.
+    func reloading() {
+        var now = timespec()
+        // Safe because `now` is a local of the right type.
+        unsafe clock_gettime(CLOCK_MONOTONIC, &now)
+        send("RELOADING=1\nMONOTONIC_USEC=\(now.tv_sec * 1_000_000 + now.tv_nsec / 1_000)")
+    }
+
     func stopping() { send("STOPPING=1\nSTATUS=draining") }
 
     func alive() { send("WATCHDOG=1") }

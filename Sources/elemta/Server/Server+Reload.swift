@@ -1,0 +1,188 @@
+import ElemtaConfiguration
+import ElemtaReactor
+import ElemtaSMTP
+import ElemtaThreads
+import Glibc
+import Logging
+
+/// SIGHUP: everything is read again, on a thread of its own, and then holds at once or not at all.
+extension Server {
+    /// How far the reading has come.
+    enum Reloading {
+        case none
+        case reading(NamedThread)
+        /// Another SIGHUP came meanwhile: what was read may be old.
+        case readingAgain(NamedThread)
+    }
+
+    func reload() {
+        // Whatever the configuration says now: logrotate has moved the file.
+        logWriter.reopen()
+        log.notice("log_reopened")
+        guard case .serving = phase, let pipe else { return }
+        switch reloading {
+        case .none: break
+        case .reading(let thread), .readingAgain(let thread):
+            reloading = .readingAgain(thread)
+            return
+        }
+        manager.reloading()
+        do throws(ThreadError) {
+            reloading = .reading(
+                try NamedThread("elemta-reload") { [reader, configuration, log] in
+                    pipe.post(
+                        .reread(NewSettings.read(reader, after: configuration, log: log)))
+                })
+        } catch {
+            refuse(["\(error)"])
+        }
+    }
+
+    func reread(_ result: NewSettings.Result) {
+        switch reloading {
+        case .none: return
+        case .reading(let thread):
+            thread.join()
+            reloading = .none
+        case .readingAgain(let thread):
+            thread.join()
+            reloading = .none
+            return reload()
+        }
+        guard case .serving = phase else { return }
+        switch result {
+        case .refused(let problems): refuse(problems)
+        case .found(let settings):
+            do {
+                try adopt(settings)
+            } catch {
+                refuse(["\(error)"])
+            }
+        }
+    }
+
+    func endReloading() {
+        switch reloading {
+        case .none: break
+        case .reading(let thread), .readingAgain(let thread): thread.join()
+        }
+        reloading = .none
+    }
+
+    private func refuse(_ problems: [String]) {
+        for problem in problems {
+            var fields: Logger.Metadata = ["error": "\(problem)"]
+            // Root could read it at the start.
+            if let user = configuration.user { fields["read_by"] = "\(user)" }
+            log.error("configuration_refused", metadata: fields)
+        }
+        manager.ready("configuration refused, the former one holds")
+    }
+
+    // MARK: Taking over
+
+    /// First what can fail, then the rest: nothing has changed when this throws.
+    private func adopt(_ settings: NewSettings) throws {
+        var configuration = settings.configuration
+        var restartNeeded = settings.restartNeeded
+        let bound: [BoundListener]
+        do throws(BindError) {
+            bound = try BoundListener.rebind(configuration, former: self.bound.smtp)
+        } catch {
+            // Who has given up root's rights can't bind every port any more.
+            guard error.cause.code == EACCES else { throw error }
+            configuration.listeners = self.configuration.listeners
+            bound = self.bound.smtp
+            restartNeeded.append("listeners")
+        }
+        let certificates =
+            configuration.tls.enabled
+            ? try Certificates(configuration.tls, after: self.certificates, log: log) : nil
+        let logins = try logins(for: settings)
+        try messages.change(
+            configuration, settings.delivery,
+            isRouting: settings.changes.contains {
+                $0 == "hostname" || $0.hasPrefix("delivery.r")
+            })
+        try changeRecipients(to: settings)
+        if let users = settings.users, let current = self.logins {
+            current.change(to: users, configuration.auth, after: self.configuration.auth)
+        }
+        self.logins = logins
+        self.certificates = certificates
+        certificates?.tellOfAll()
+        adopt(configuration, settings)
+        self.bound.smtp = bound
+        listeners = listen(on: bound)
+        for warning in settings.warnings {
+            log.warning("configuration_warning", metadata: ["warning": "\(warning)"])
+        }
+        warnOfOpenSecrets()
+        log.notice(
+            "configuration_reloaded",
+            metadata: ["keys": "\(settings.changes.joined(separator: ","))"])
+        if !restartNeeded.isEmpty {
+            log.warning(
+                "restart_needed", metadata: ["keys": "\(restartNeeded.joined(separator: ","))"])
+        }
+        manager.ready("listening on \(ReadyLine.addresses(of: self))")
+    }
+
+    /// Once there they stay: sessions that were offered AUTH may still use it.
+    private func logins(for settings: NewSettings) throws -> Logins? {
+        guard logins == nil, let users = settings.users, let pipe else { return logins }
+        let logins = Logins(settings.configuration.auth, users, log: log)
+        try logins.start { session, result in pipe.post(.verified(session, result)) }
+        return logins
+    }
+
+    private func changeRecipients(to settings: NewSettings) throws {
+        if let recipients {
+            try recipients.change(to: settings.recipients, delivery: settings.delivery)
+        } else if !settings.recipients.rules.isEmpty, let pipe {
+            let lookups = RecipientLookups(settings.recipients, log: log)
+            try lookups.start(delivery: settings.delivery) { session, answer in
+                pipe.post(.answered(session, answer))
+            }
+            recipients = lookups
+        }
+    }
+
+    private func adopt(_ configuration: Configuration, _ settings: NewSettings) {
+        let former = self.configuration
+        self.configuration = configuration
+        relays = settings.relays
+        policy = settings.policy
+        token = settings.token
+        timeouts = SessionTimeouts(configuration.limits)
+        postmaster = configuration.reachablePostmaster
+        limits.change(to: ConnectionLimits(configuration, isMonitored: !bound.http.isEmpty))
+        budget.limit = configuration.limits.memory
+        if configuration.limits.ratePerIP != former.limits.ratePerIP {
+            rates = configuration.limits.ratePerIP.map(MessageRates.init)
+        }
+        control?.change(messages.rules)
+        logWriter.level = configuration.logging.swiftLogLevel
+        logWriter.change(
+            file: configuration.logging.file ?? "", form: LogLine.Form(configuration.logging.format))
+    }
+}
+
+extension Configuration {
+    /// Who gets mail for `<Postmaster>`.
+    var reachablePostmaster: Mailbox? {
+        postmaster ?? Mailbox(localPart: "postmaster".utf8, domain: hostname)
+    }
+}
+
+extension ConnectionLimits {
+    /// With as many descriptors as the process may have.
+    init(_ configuration: Configuration, isMonitored: Bool) {
+        self.init(
+            maximum: configuration.limits.maxConnections,
+            perAddress: configuration.limits.maxConnectionsPerIP,
+            outbound: configuration.delivery.maxConnections
+                + (isMonitored ? Server.monitoringConnections : 0),
+            descriptors: DescriptorLimit.raise().soft)
+    }
+}
