@@ -164,7 +164,8 @@ extension Server {
         control?.change(messages.rules)
         logWriter.level = configuration.logging.swiftLogLevel
         logWriter.change(
-            file: configuration.logging.file ?? "", form: LogLine.Form(configuration.logging.format))
+            file: configuration.logging.file ?? "", form: LogLine.Form(configuration.logging.format)
+        )
     }
 }
 
