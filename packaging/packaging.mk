@@ -18,7 +18,7 @@ zsh_completion := $(PREFIX)/share/zsh/site-functions/_elemta
 fish_completion := $(PREFIX)/share/fish/vendor_completions.d/elemta.fish
 units := elemta.service elemta.socket
 
-.PHONY: install uninstall deb package-test needed-for-image
+.PHONY: install uninstall deb package-test image-test needed-for-image
 
 install: ## into $(PREFIX): binary, man page, completions, units; the configuration unless there is one
 	@test -x $(release) || { echo "$(release) isn't there: make build" >&2; exit 66; }
@@ -49,6 +49,9 @@ deb: build ## the Debian package, in .build-deb
 
 package-test: needed-for-image build ## the package in a Debian of its own: installed, used, removed, purged (root, debootstrap, network)
 	CHROOT=yes $(acceptance) --binary $(release) test_package_chroot
+
+image-test: needed-for-image ## build the image with buildah, run it, send a message through it (root, debootstrap, network)
+	IMAGE=yes $(acceptance) --binary $(release) test_image
 
 needed-for-image:
 	@scripts/dependencies image

@@ -279,7 +279,7 @@ class Names(unittest.TestCase):
         for document in DOCUMENTS:
             typed = [line for _, lines in blocks(document, SHELL) for line in lines] + code_spans(document)
             for line in typed:
-                if found := re.match(r"make ([a-z]+)\b", line):
+                if found := re.match(r"make ([a-z-]+)", line):
                     with self.subTest(f"{place(document, 0)}: {line}"):
                         self.assertIn(found[1], targets)
 
