@@ -251,7 +251,7 @@ class Names(unittest.TestCase):
         sections = {key.split(".")[0] for key in keys if "." in key and "[" not in key.split(".")[0]}
         known = set(re.findall(r"\w+", text_of("Sources", {".swift", ".md"}))) | FOREIGN
         for document in (ROOT / "README.md", ROOT / "docs/guide.md", ROOT / "docs/operations.md",
-                         ROOT / "docs/security.md", ROOT / "docs/flow.md", ROOT / "docs/configuration.md"):
+                         ROOT / "docs/upgrading.md", ROOT / "docs/security.md", ROOT / "docs/flow.md", ROOT / "docs/configuration.md"):
             for name in code_spans(document):
                 word = re.split(r"[:= ]", name)[0]
                 with self.subTest(f"{place(document, 0)}: {name}"):
