@@ -34,7 +34,7 @@ class Case:
             elif isinstance(value, str):
                 words.append(value)
             else:
-                words.append(f"{value:,} {name}")
+                words.append(f"{value:,} {name if value != 1 else name.removesuffix('s')}")
         return f"{self.scenario}: {', '.join(words)}"
 
 
