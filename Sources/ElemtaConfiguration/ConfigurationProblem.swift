@@ -50,17 +50,10 @@ struct Findings {
 
     /// The origin of `path`, or of what it is a part of.
     func origin(of path: String) -> ConfigurationOrigin {
-        Self.origin(of: path, in: origins) ?? whole
-    }
-
-    /// Nil when neither it nor what it is a part of was given.
-    static func origin(
-        of path: String, in origins: [String: ConfigurationOrigin]
-    ) -> ConfigurationOrigin? {
         var path = path[...]
         while true {
             if let origin = origins[String(path)] { return origin }
-            guard let end = path.lastIndex(where: { $0 == "." || $0 == "[" }) else { return nil }
+            guard let end = path.lastIndex(where: { $0 == "." || $0 == "[" }) else { return whole }
             path = path[..<end]
         }
     }

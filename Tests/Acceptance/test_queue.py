@@ -1,12 +1,14 @@
 """What waits, what it waits for, and what an operator is told about it."""
 
+import errno
 import json
 import os
 import subprocess
 
 from harness import tools
 from harness.case import Case, routes_to
-from harness.server import BINARY, environment, merged
+from harness.disk import FOR_EVER, Disk
+from harness.server import BINARY, environment, merged, run_elemta
 from harness.sink import CLOSE, Always
 from harness.waiting import until
 
@@ -241,17 +243,34 @@ class Compact(Case):
         self.assertNotIn("corrupt", server.log)
 
     def test_a_full_disk_and_a_dead_attempt_leave_the_queue_as_it_was(self):
-        server = self.server({"queue": {"retry_schedule": [3600]}, **routes_to(self.sink(listening=False))})
+        directory = self.directory()
+        disk = Disk(directory)
+        server = self.server(
+            {"queue": {"retry_schedule": [3600]}, **routes_to(self.sink(listening=False))}, directory=directory)
         with self.client(server) as client:
             identifier = client.message("a@example.org", ["b@example.com"], b"x" * 5000 + b"\r\n").message_id
         server.stop()
         queue = server.directory / "queue"
-        (queue / "compact.mdb").write_bytes(b"half a copy")
-        said = server.run("queue", "compact", status=None)
+        before = (queue / "spool.mdb").read_bytes()
+        arguments = ("queue", "compact", "--config", server.file)
+        # The first write is that of the lock's holder, who does without.
+        for first in (1, 2):
+            with self.subTest(first=first):
+                disk.fail(["write"], first=first, count=FOR_EVER, error=errno.ENOSPC)
+                failed = disk.failed
+                said = run_elemta(
+                    *arguments, directory=directory, variables=disk.variables, status=os.EX_UNAVAILABLE)
+                disk.heal()
+                self.assertGreater(disk.failed, failed)
+                self.assertIn("no room for the queue", said)
+                self.assertFalse((queue / "compact.mdb").exists())
+                self.assertEqual((queue / "spool.mdb").read_bytes(), before)
+                self.assertEqual([message["id"] for message in server.queue()], [identifier])
         # What a dead attempt has left is in nobody's way.
-        self.assertIn("spool.mdb had", said)
-        self.assertEqual([message["id"] for message in server.queue()], [identifier])
+        (queue / "compact.mdb").write_bytes(b"half a copy")
+        self.assertIn("spool.mdb had", server.run("queue", "compact"))
         self.assertFalse((queue / "compact.mdb").exists())
+        self.assertEqual([message["id"] for message in server.queue()], [identifier])
 
 
 class Explain(Case):
@@ -301,6 +320,22 @@ class Explain(Case):
         answer, _ = self.explain("<>", "b@elsewhere.example", "10.1.2.3")
         self.assertIn("delivery.relay_host", answer["keys"])
         self.assertIn("delivery.relay_tls", answer["keys"])
+
+    def test_a_half_filled_section_speaks_for_what_it_says_and_nothing_else(self):
+        answer, server = self.explain(
+            "a@example.org", "b@elsewhere.example", "10.1.2.3", configuration={"queue": {"max_retries": 7}})
+        lines = server.file.read_text().splitlines()
+
+        def line(key):
+            path, _, number = answer["keys"][key]["origin"].rpartition(":")
+            self.assertEqual(path, str(server.file), key)
+            return lines[int(number) - 1]
+
+        self.assertIn("max_retries: 7", line("queue.max_retries"))
+        self.assertIn("listen_addr", line("listen_addr"))
+        for key in ("queue.retry_schedule", "queue.max_queue_time", "delivery.relay_tls", "auth.required",
+                    "limits.max_recipients"):
+            self.assertEqual(answer["keys"][key]["origin"], "default", key)
 
     def test_what_is_refused_says_why(self):
         answer, _ = self.explain("a@example.org", "b@example.com", "10.1.2.3", "--size", "5001")

@@ -39,9 +39,7 @@ class Queued(Case):
         return server, ids
 
 
-class Pagers(Case):
-    """Lists that are read slowly, or not to the end."""
-
+class Paused(Case):
     COUNT = 4_000
 
     def filled(self):
@@ -59,6 +57,10 @@ class Pagers(Case):
         self.addCleanup(pager.communicate)
         self.addCleanup(pager.kill)
         return pager
+
+
+class Pagers(Paused):
+    """Lists that are read slowly, or not to the end."""
 
     def test_a_paused_list_holds_nobody_up_and_is_whole(self):
         server = self.filled()
@@ -91,6 +93,68 @@ class Pagers(Case):
         _, complaints = pagers[0].communicate(timeout=20 * PATIENCE)
         self.assertEqual(pagers[0].returncode, os.EX_UNAVAILABLE)
         self.assertIn(b"went away", complaints)
+
+
+class Lookers(Paused):
+    """Who looks at the queue of a stopped server is in nobody's way."""
+
+    COUNT = 1_500
+
+    def stopped(self):
+        server = self.filled()
+        server.stop()
+        pager = self.paused(server)
+        # It has the spool open: what it prints doesn't fit into the pipe.
+        until(lambda: self.has_open(pager, "spool.mdb"), "a list that has begun")
+        return server, pager
+
+    @staticmethod
+    def has_open(process, name):
+        maps = pathlib.Path(f"/proc/{process.pid}/maps")
+        return maps.exists() and name in maps.read_text()
+
+    def assert_whole(self, pager, ids):
+        said, complaints = pager.communicate(timeout=60 * PATIENCE)
+        self.assertEqual((pager.returncode, complaints), (0, b""))
+        self.assertEqual([json.loads(line)["id"] for line in said.splitlines()], ids)
+
+    def test_a_second_one_and_a_server_that_starts_go_on_beside_it(self):
+        server, pager = self.stopped()
+        ids = [message["id"] for message in server.queue()]
+        self.assertEqual(len(ids), self.COUNT)
+        server.start()
+        with self.client(server) as client:
+            new = client.message("a@example.org", ["b@example.com"], b"\r\n").message_id
+        # What is overwritten meanwhile isn't what the list still reads.
+        server.run("queue", "hold", "--all")
+        self.assertIsNone(pager.poll())
+        self.assert_whole(pager, [*ids, new])
+
+    def test_whoever_has_the_queue_is_named_and_not_who_looks(self):
+        server, pager = self.stopped()
+        server.run("queue", "hold", "--all")
+        server.start()
+        said = run_elemta("server", "--config", server.file, directory=server.directory, status=os.EX_TEMPFAIL)
+        self.assertIn(f"held by process {server.process.pid}", said)
+        self.assertIsNone(pager.poll())
+
+    def test_a_compaction_beside_it_costs_nothing(self):
+        # The file that is opened next is another one than that of the lock file.
+        server, pager = self.stopped()
+        ids = [message["id"] for message in server.queue()]
+        server.run("queue", "delete", *ids[:-1])
+        server.run("queue", "compact")
+        for _ in range(3):
+            server.start()
+            with self.client(server) as client:
+                ids.append(client.message("a@example.org", ["b@example.com"], b"\r\n").message_id)
+            server.stop()
+        self.assertIsNone(pager.poll())
+        self.assertEqual([message["id"] for message in server.queue()], ids[self.COUNT - 1 :])
+        self.assertNotIn("corrupt", server.log)
+        # To the end of what it sees: the file as it was when it was replaced.
+        _, complaints = pager.communicate(timeout=60 * PATIENCE)
+        self.assertEqual((pager.returncode, complaints), (0, b""))
 
 
 class Selections(Queued):

@@ -251,6 +251,12 @@ class AddressFiles(RecipientCase):
                 self.assertIn(step, said)
         self.assertEqual(sink.transcripts, [])
 
+    def test_explain_follows_the_alias_of_postmaster(self):
+        server, _ = self.listed("postmaster: alice, bob@example.net\nalice\n", {"postmaster": "postmaster@example.com"})
+        said = server.run("explain", "--from", SENDER, "--to", "postmaster", "--ip", "192.0.2.1")
+        self.assertIn("an alias of <alice@example.com>, <bob@example.net>, by recipients[0]", said)
+        self.assertIn("delivered to 2 mailboxes", said)
+
     def test_check_reads_the_files_and_tells_of_circles(self):
         server, _ = self.listed()
         said = server.run("check")
@@ -285,6 +291,20 @@ class Directories(WithCertificates, RecipientCase):
         ):
             with self.subTest(address):
                 self.assertTrue(self.answer(server, address).startswith(expected))
+
+    def test_explain_asks_the_directory(self):
+        slapd = self.directory_server()
+        server = self.asking(slapd)
+
+        def explain(name):
+            return server.run("explain", "--from", SENDER, "--to", f"{name}@example.com", "--ip", "192.0.2.1")
+
+        self.assertIn("yes, says recipients[0]", explain("alice"))
+        self.assertIn("refused: 550 5.1.1", explain("nobody"))
+        slapd.stop()
+        said = explain("alice")
+        self.assertIn("no answer now from recipients[0]", said)
+        self.assertIn("refused: 451 4.3.0", said)
 
     def test_answers_keep_their_order_under_pipelining(self):
         server = self.asking(self.directory_server())
@@ -358,6 +378,17 @@ class Callouts(RecipientCase):
             [b"EHLO mail.example.com", b"MAIL FROM:<>", b"RCPT TO:<alice@example.com>"],
         )
         self.assertEqual(sink.messages, [])
+
+    def test_explain_asks_the_next_hop(self):
+        sink = self.knowing("alice")
+        server = self.asking(sink)
+        for name, expected in (("alice", "yes, says the domain's route"), ("nobody", "refused: 550 5.1.1")):
+            said = server.run("explain", "--from", SENDER, "--to", f"{name}@example.com", "--ip", "192.0.2.1")
+            self.assertIn(expected, said)
+        self.assertEqual(sink.messages, [])
+        sink.close()
+        said = server.run("explain", "--from", SENDER, "--to", "alice@example.com", "--ip", "192.0.2.1")
+        self.assertIn("no answer now from the domain's route", said)
 
     def test_a_policy_of_the_next_hop_is_not_taken_for_nobody_there(self):
         refusals = {b"alice": b"550 5.7.1 not from you\r\n", b"bob": b"554 no\r\n", b"carol": b"550 who?\r\n"}

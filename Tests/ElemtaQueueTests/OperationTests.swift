@@ -149,7 +149,8 @@ import Testing
         #expect(statistics.octets == envelope.contentOctets)
     }
 
-    @Test("An operation ends between two slices once nobody waits for it", arguments: [true, false])
+    @Test(
+        "An operation ends between two slices once nobody waits for it", arguments: [true, false])
     func unwanted(isStarted: Bool) throws {
         let directory = try TestDirectory()
         do {

@@ -9,10 +9,12 @@ public struct LoadedConfiguration: Sendable {
     /// Where each key that was given was given.
     let origins: [String: ConfigurationOrigin]
 
-    /// Where the key with this path, such as `delivery.routes[0].tls`, was given, or else what it is
-    /// a part of; nil: nowhere, its default holds.
+    /// Where the key with this path, such as `delivery.routes[0].tls`, was given; nil: nowhere, its
+    /// default holds. An element of a list that was given in one piece is where the list is.
     public func origin(of key: String) -> ConfigurationOrigin? {
-        Findings.origin(of: key, in: origins)
+        if let origin = origins[key] { return origin }
+        guard key.last == "]", let bracket = key.lastIndex(of: "[") else { return nil }
+        return origins[String(key[..<bracket])]
     }
 }
 

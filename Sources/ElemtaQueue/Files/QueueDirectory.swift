@@ -1,10 +1,11 @@
 import CLMDB
 import Glibc
 
-/// `queue_dir`: where everything lies, and the lock that makes one process its only user.
+/// `queue_dir`: where everything lies, and the lock that makes one process its only user; who only
+/// looks takes none, and keeps nobody from anything.
 struct QueueDirectory: ~Copyable {
     let path: String
-    /// Nil where nobody can have the queue: there is no lock file.
+    /// Nil for who only looks.
     private let lock: QueueLock?
 
     /// Locks the directory. Where mail is to be served it is made (0700) before, with what belongs
@@ -14,7 +15,8 @@ struct QueueDirectory: ~Copyable {
     ) throws(SpoolError) {
         if purpose != .serving { try Self.checkAccess(path) }
         if purpose == .looking {
-            lock = try QueueLock(lookingAt: path)
+            try QueueLock.checkIsFree(path)
+            lock = nil
             self.path = path
             return
         }

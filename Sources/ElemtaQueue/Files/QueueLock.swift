@@ -2,10 +2,16 @@ import Glibc
 
 /// The lock that makes one process the only user of a `queue_dir`, held while this value lives.
 ///
-/// It is `flock(2)` on `lock`, which holds the pid of its holder: the kernel releases it with the
-/// process, so that a crash leaves nothing to clean up. Nothing else in the directory is looked at.
+/// It is a lock of the open file description (fcntl(2), `F_OFD_SETLK`) on `lock`, which holds the pid
+/// of its holder: the kernel releases it with the process, so that a crash leaves nothing to clean up.
+/// Unlike one of flock(2) it can be asked about without being taken, so that whoever only looks is in
+/// nobody's way. Nothing else in the directory is looked at.
 public struct QueueLock: ~Copyable, Sendable {
     private let file: OpenFile
+
+    // Of <fcntl.h> with _GNU_SOURCE, which Swift doesn't see; the same on every Linux.
+    private static let ask: Int32 = 36  // F_OFD_GETLK
+    private static let set: Int32 = 37  // F_OFD_SETLK
 
     /// Makes the directory (0700) unless it is there, and locks it.
     ///
@@ -23,7 +29,12 @@ public struct QueueLock: ~Copyable, Sendable {
         } catch {
             throw .directory(error.description)
         }
-        guard flock(file.descriptor, LOCK_EX | LOCK_NB) == 0 else {
+        var whole = Self.wholeFile(F_WRLCK)
+        // Safe because `whole` is a local of the type that this command takes.
+        guard unsafe fcntl(file.descriptor, Self.set, &whole) == 0 else {
+            guard errno == EAGAIN || errno == EACCES else {
+                throw .directory(FileError(operation: "lock \(path)", code: errno).description)
+            }
             throw .held(by: Self.holder(file))
         }
         do throws(FileError) {
@@ -36,31 +47,37 @@ public struct QueueLock: ~Copyable, Sendable {
         self.file = file
     }
 
-    /// Locks a directory without writing anything there; nil when it has no lock file, which
-    /// everybody who writes makes first.
-    init?(lookingAt path: String) throws(SpoolError) {
+    deinit {
+        // Closing isn't enough: a process that is just being started has a copy of the descriptor
+        // until its program runs, and the lock would last as long.
+        var whole = Self.wholeFile(F_UNLCK)
+        // Safe because `whole` is a local of the type that this command takes.
+        _ = unsafe fcntl(file.descriptor, Self.set, &whole)
+    }
+
+    /// Throws `.held` when a process has the directory locked; changes nothing, and locks nothing.
+    public static func checkIsFree(_ path: String) throws(SpoolError) {
         let file: OpenFile
         do throws(FileError) {
             file = try OpenFile(path + "/lock", O_RDONLY)
         } catch {
-            if error.code == ENOENT { return nil }
+            // Everybody who writes makes it first.
+            if error.code == ENOENT { return }
             throw .directory(error.description)
         }
-        guard flock(file.descriptor, LOCK_EX | LOCK_NB) == 0 else {
-            throw .held(by: Self.holder(file))
+        var whole = wholeFile(F_WRLCK)
+        // Safe because `whole` is a local of the type that this command takes.
+        guard unsafe fcntl(file.descriptor, ask, &whole) == 0 else {
+            throw .directory(FileError(operation: "look at \(path)/lock", code: errno).description)
         }
-        self.file = file
+        if Int32(whole.l_type) != F_UNLCK { throw .held(by: holder(file)) }
     }
 
-    deinit {
-        // Closing isn't enough: a process that is just being started has a copy of the descriptor
-        // until its program runs, and the lock would last as long.
-        flock(file.descriptor, LOCK_UN)
-    }
-
-    /// Throws `.held` when a process has the directory locked; changes nothing.
-    public static func checkIsFree(_ path: String) throws(SpoolError) {
-        _ = try QueueLock(lookingAt: path)
+    private static func wholeFile(_ type: Int32) -> flock {
+        var whole = flock()
+        whole.l_type = Int16(type)
+        whole.l_whence = Int16(SEEK_SET)
+        return whole
     }
 
     private static func holder(_ file: borrowing OpenFile) -> Int32? {

@@ -1,6 +1,26 @@
 import CLMDB
 import Glibc
 
+/// What an environment is opened for.
+enum LMDBAccess: Sendable {
+    /// The caller sees to it that nobody else writes.
+    case writing
+    /// Beside whoever writes, or begins to: the pages that a read transaction sees are noted in the
+    /// lock file and stay (`MDB_RDONLY`). Nothing else is written.
+    case looking
+    /// Nothing is made or written, and nothing locked (`MDB_RDONLY`, `MDB_NOLOCK`): nobody may write
+    /// to the file meanwhile.
+    case alone
+
+    fileprivate var flags: Int32 {
+        switch self {
+        case .writing: 0
+        case .looking: MDB_RDONLY
+        case .alone: MDB_RDONLY | MDB_NOLOCK
+        }
+    }
+}
+
 /// One memory-mapped LMDB file (`MDB_env`), closed by `mdb_env_close` when released.
 ///
 /// Any thread may begin a read transaction; write transactions belong to one thread, since LMDB's
@@ -23,10 +43,9 @@ import Glibc
     /// `MDB_NOTLS` lets a read transaction move between threads. `MDB_WRITEMAP` isn't used: on a
     /// full disk a store into the map would raise SIGBUS. Readers that died with their process
     /// are cleared (`mdb_reader_check`): they would keep their pages from being reused for ever.
-    ///
-    /// - Parameter isReadOnly: nothing is made or written, and nothing locked (`MDB_RDONLY`,
-    ///   `MDB_NOLOCK`): nobody may write to the file meanwhile.
-    init(path: String, mapSize: Int, tables: Int, isReadOnly: Bool) throws(LMDBError) {
+    private init(
+        path: String, mapSize: Int, tables: Int, _ access: LMDBAccess
+    ) throws(LMDBError) {
         var opened: OpaquePointer?
         try LMDBError.check(unsafe mdb_env_create(&opened), "mdb_env_create")
         guard let environment = unsafe opened else {
@@ -39,8 +58,7 @@ import Glibc
                 unsafe mdb_env_set_maxdbs(environment, UInt32(tables)), "mdb_env_set_maxdbs")
             try LMDBError.check(
                 unsafe mdb_env_set_maxreaders(environment, 512), "mdb_env_set_maxreaders")
-            let purpose = isReadOnly ? MDB_RDONLY | MDB_NOLOCK : 0
-            let flags = UInt32(MDB_NOSUBDIR | MDB_NOTLS | purpose)
+            let flags = UInt32(MDB_NOSUBDIR | MDB_NOTLS | access.flags)
             try LMDBError.check(unsafe mdb_env_open(environment, path, flags, 0o600), "open spool")
             var dead: Int32 = 0
             try LMDBError.check(unsafe mdb_reader_check(environment, &dead), "mdb_reader_check")
@@ -57,18 +75,54 @@ import Glibc
 
     /// Opens with the preferred map, or the smaller one where address space is short.
     static func open(
-        path: String, mapSize: Int?, tables: Int, isReadOnly: Bool = false
+        path: String, mapSize: Int?, tables: Int, _ access: LMDBAccess
     ) throws(LMDBError) -> LMDBEnvironment {
         func open(_ size: Int) throws(LMDBError) -> LMDBEnvironment {
-            try LMDBEnvironment(path: path, mapSize: size, tables: tables, isReadOnly: isReadOnly)
+            try LMDBEnvironment(path: path, mapSize: size, tables: tables, access)
         }
-        if let mapSize { return try open(mapSize) }
-        do throws(LMDBError) {
-            return try open(preferredMapSize)
-        } catch {
-            guard error.code == ENOMEM else { throw error }
-            return try open(fallbackMapSize)
+        func openWithRoom() throws(LMDBError) -> LMDBEnvironment {
+            if let mapSize { return try open(mapSize) }
+            do throws(LMDBError) {
+                return try open(preferredMapSize)
+            } catch {
+                guard error.code == ENOMEM else { throw error }
+                return try open(fallbackMapSize)
+            }
         }
+        func openWithItsLockFile() throws(LMDBError) -> LMDBEnvironment? {
+            let environment = try openWithRoom()
+            return try environment.hasItsLockFile() ? environment : nil
+        }
+        switch access {
+        case .writing:
+            if let environment = try openWithItsLockFile() { return environment }
+            // The others keep theirs; the pages that they see are of the file that was there before.
+            _ = unsafe unlink(path + "-lock")
+        case .looking: makeLockFile(path)
+        case .alone: break
+        }
+        return try openWithRoom()
+    }
+
+    /// Whether the lock file is this file's. LMDB begins it anew unless somebody has it open, and it
+    /// says which transaction was the last: believed of a file that has since been put in the place of
+    /// the one that a looker has open, that would have the newest pages overwritten.
+    private func hasItsLockFile() throws(LMDBError) -> Bool {
+        let transaction = try beginReading()
+        var information = unsafe MDB_envinfo()
+        unsafe mdb_env_info(handle, &information)
+        return unsafe transaction.id == information.me_last_txnid
+    }
+
+    /// Makes the lock file as its owner would who writes; root may be the one who looks. Where it can't
+    /// be made LMDB says why.
+    private static func makeLockFile(_ path: String) {
+        var status = stat()
+        guard unsafe stat(path, &status) == 0 else { return }
+        let file = unsafe Glibc.open(path + "-lock", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard file >= 0 else { return }
+        _ = fchown(file, status.st_uid, status.st_gid)
+        Glibc.close(file)
     }
 
     /// Writes what is in use into a new file, page after page and nothing between (`mdb_env_copy2`

@@ -142,6 +142,9 @@ extension LMDBReading where Self: ~Copyable {
 
     deinit { unsafe mdb_txn_abort(handle) }
 
+    /// The transaction whose result it sees (`mdb_txn_id`).
+    var id: Int { unsafe mdb_txn_id(handle) }
+
     /// Ends the transaction; tables that it has opened stay open.
     consuming func commit() throws(LMDBError) {
         let ending = unsafe handle

@@ -23,7 +23,7 @@ enum Compaction {
         do throws(SpoolError) {
             try copy(store, to: file)
             let copy = try SpoolStore(
-                path: store.path, name: name, mapSize: mapSize, isReadOnly: true)
+                path: store.path, name: name, mapSize: mapSize, access: .alone)
             guard try copy.recordCounts() == store.recordCounts() else {
                 throw .storage("the compacted copy isn't what the spool is")
             }

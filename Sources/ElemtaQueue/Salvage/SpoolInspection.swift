@@ -12,7 +12,7 @@ struct SpoolInspection {
     init(_ queue: String, mapSize: Int? = nil) throws(SpoolError) {
         let store: SpoolStore
         do throws(SpoolError) {
-            store = try SpoolStore(path: queue, mapSize: mapSize, isReadOnly: true)
+            store = try SpoolStore(path: queue, mapSize: mapSize, access: .alone)
         } catch {
             // Made, but the first transaction was never completed.
             if case .noQueue = error { return }

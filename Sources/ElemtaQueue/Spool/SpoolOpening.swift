@@ -14,10 +14,16 @@ struct SpoolOpening {
         mark = StopMark(queue: options.path)
     }
 
-    /// To look at it only: a damaged spool is left to the server's next start.
+    /// To look at it only: a damaged spool is left to the server's next start. That may be now: what
+    /// looks like damage may be its work.
     func look() throws(SpoolError) -> Opened {
-        if !mark.isValid, case .damaged(let reason) = try check() { throw .unreadable(reason) }
-        return try open(damaged: [:], isReadOnly: true)
+        do throws(SpoolError) {
+            if !mark.isValid, case .damaged(let reason) = try check() { throw .unreadable(reason) }
+            return try open(damaged: [:], .looking)
+        } catch {
+            try QueueLock.checkIsFree(options.path)
+            throw error
+        }
     }
 
     /// To change it. Until it is closed in good order the spool counts as stopped uncleanly.
@@ -70,10 +76,9 @@ struct SpoolOpening {
     }
 
     private func open(
-        damaged: [MessageID: String], isReadOnly: Bool = false
+        damaged: [MessageID: String], _ access: LMDBAccess = .writing
     ) throws(SpoolError) -> Opened {
-        let store = try SpoolStore(
-            path: options.path, mapSize: options.mapSize, isReadOnly: isReadOnly)
+        let store = try SpoolStore(path: options.path, mapSize: options.mapSize, access: access)
         return (store, try store.beginGeneration(), damaged)
     }
 }

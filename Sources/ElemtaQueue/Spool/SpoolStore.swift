@@ -11,7 +11,7 @@ final class SpoolStore: @unchecked Sendable {
     let path: String
     private let name: String
     private let mapSize: Int?
-    private let isReadOnly: Bool
+    private let access: LMDBAccess
     private let gate = ReadWriteLock()
     private var tables: Tables?
 
@@ -50,17 +50,15 @@ final class SpoolStore: @unchecked Sendable {
     /// Octets of content in one piece.
     static let pieceRoom = pageRoom - RecordHeader.count
 
-    /// - Parameter isReadOnly: nothing is written, not even a lock file: the caller sees to it that
-    ///   nobody else writes.
     /// - Throws: `.noQueue` when nothing may be made and there is nothing, `.unreadable` when the
     ///   spool is damaged as a whole, `.full`, `.storage`.
     init(
-        path: String, name: String = "spool.mdb", mapSize: Int?, isReadOnly: Bool = false
+        path: String, name: String = "spool.mdb", mapSize: Int?, access: LMDBAccess = .writing
     ) throws(SpoolError) {
         self.path = path
         self.name = name
         self.mapSize = mapSize
-        self.isReadOnly = isReadOnly
+        self.access = access
         tables = try openTables()
     }
 
@@ -68,14 +66,14 @@ final class SpoolStore: @unchecked Sendable {
         let found: Tables?
         do throws(LMDBError) {
             let environment = try LMDBEnvironment.open(
-                path: "\(path)/\(name)", mapSize: mapSize, tables: 8, isReadOnly: isReadOnly)
+                path: "\(path)/\(name)", mapSize: mapSize, tables: 8, access)
             // Reading beyond the end of a mapped file is SIGBUS: find out before.
             guard environment.fileSize >= environment.usedPages * environment.pageSize else {
                 throw LMDBError(
                     operation: "spool.mdb is shorter than its pages", code: LMDBError.corrupted)
             }
             found = try existingTables(environment)
-            if found == nil, !isReadOnly { return try newTables(environment) }
+            if found == nil, access == .writing { return try newTables(environment) }
         } catch {
             throw SpoolError(error)
         }

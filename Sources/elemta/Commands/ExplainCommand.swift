@@ -1,7 +1,10 @@
 public import ArgumentParser
 import ElemtaConfiguration
+import ElemtaDelivery
 import ElemtaQueue
+import ElemtaReactor
 public import ElemtaSMTP
+import ElemtaThreads
 import Logging
 
 struct ExplainCommand: ParsableCommand {
@@ -9,8 +12,9 @@ struct ExplainCommand: ParsableCommand {
         commandName: "explain",
         abstract: "Say what would happen to a message, and by which line of the configuration.",
         discussion: """
-            Reads the configuration and its address files, and nothing else: nothing is sent, no \
-            server or directory is asked. What a client that has logged in may do is asked with --login.
+            Reads the configuration and its address files, and sends nothing. Where a directory or \
+            the next hop knows who exists it is asked for the recipient, as at RCPT. What a client \
+            that has logged in may do is asked with --login.
             """)
 
     @OptionGroup var options: ConfigurationOptions
@@ -52,6 +56,8 @@ struct ExplainCommand: ParsableCommand {
             }
             question.listener = found
         }
+        let areListed = loaded.origin(of: "listeners") != nil
+        question.listenerKey = areListed ? "listeners[\(question.listener)]" : "listen_addr"
         let rules: DeliveryRules?
         do throws(RelayLoginError) {
             rules = configuration.devMode ? nil : try DeliveryRules(configuration)
@@ -71,9 +77,38 @@ struct ExplainCommand: ParsableCommand {
             throw ExitStatus.configuration.code
         }
         let explanation = Explanation(
-            question, configuration, rules, recipients: recipients, relays: relays)
-        _ = TerminalOutput().write(
-            json ? object(explanation, loaded).line : text(explanation, loaded))
+            question, configuration, rules, recipients: recipients, relays: relays
+        ) { ask($0, recipients, configuration) }
+        ignoreBrokenPipes()
+        let output = TerminalOutput()
+        _ = output.write(json ? object(explanation, loaded).line : text(explanation, loaded))
+        try output.end()
+    }
+
+    /// How long a directory or a next hop may take; longer than the limits that each has.
+    private static let patience = Duration.seconds(30)
+
+    /// Asks whoever knows, as a session would.
+    private func ask(
+        _ mailbox: Mailbox, _ rules: RecipientRules, _ configuration: Configuration
+    ) -> RecipientAnswer {
+        let answers = Inbox<RecipientAnswer>()
+        let lookups = RecipientLookups(rules, log: .silent)
+        do {
+            let delivery = configuration.devMode ? nil : try DeliverySettings(configuration)
+            try lookups.start(delivery: delivery) { _, answer in answers.post(answer) }
+        } catch {
+            complain("\(error)")
+            return .unavailable
+        }
+        defer { lookups.stop() }
+        if let answer = lookups.ask(mailbox, for: ConnectionID(slot: 0, generation: 0)) {
+            return answer
+        }
+        guard case .elements(let found) = answers.take(within: Self.patience) else {
+            return .unavailable
+        }
+        return found[0]
     }
 
     private func origin(of step: Explanation.Step, _ loaded: LoadedConfiguration) -> String {

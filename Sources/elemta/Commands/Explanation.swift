@@ -4,7 +4,7 @@ import ElemtaQueue
 import ElemtaSMTP
 
 /// What would happen to a message, step by step, each with the key of the configuration that says so.
-/// Nothing is sent, and nobody is asked; of what is looked up address files alone are read.
+/// Nothing is sent; directories and next hops are asked about a recipient as a session would ask.
 struct Explanation {
     /// The message that is asked about.
     struct Question {
@@ -15,8 +15,9 @@ struct Explanation {
         var isLoggedIn = false
         /// Octets of content, if that is to be asked too.
         var octets: Int?
-        /// Index of the listener that it comes to.
+        /// Index of the listener that it comes to, and the key that it is from.
         var listener = 0
+        var listenerKey = "listeners[0]"
     }
 
     struct Step: Equatable {
@@ -36,18 +37,23 @@ struct Explanation {
     private let policy: RelayPolicy
     private let rights: ClientRights
     private let recipients: RecipientRules
+    private let ask: (Mailbox) -> RecipientAnswer
     /// Whom the mail goes to in the recipient's place, where it is an alias.
     private var targets: [Mailbox] = []
 
     /// Targets whose ways are told.
     private static let shownTargets = 10
 
-    /// - Parameter rules: nil in dev mode, where nothing is delivered.
+    /// - Parameters:
+    ///   - rules: nil in dev mode, where nothing is delivered.
+    ///   - ask: asks the directory, or the next hop, that knows such mailboxes. May take its time.
     init(
         _ question: Question, _ configuration: Configuration, _ rules: DeliveryRules?,
-        recipients: RecipientRules, relays: HostNetworks.Relays
+        recipients: RecipientRules, relays: HostNetworks.Relays,
+        ask: @escaping (Mailbox) -> RecipientAnswer
     ) {
         self.recipients = recipients
+        self.ask = ask
         self.question = question
         self.configuration = configuration
         self.relays = relays
@@ -79,8 +85,7 @@ struct Explanation {
 
     private var listener: Configuration.Listener { configuration.listeners[question.listener] }
 
-    /// `listen_addr` is a listener without a place in the list.
-    private var listenerKey: String { "listeners[\(question.listener)]" }
+    private var listenerKey: String { question.listenerKey }
 
     private mutating func explainListener() {
         let tls =
@@ -164,6 +169,11 @@ struct Explanation {
             let whom =
                 configuration.postmaster.map { "\($0)" } ?? "postmaster@\(configuration.hostname)"
             step("to", "<Postmaster>, which is <\(whom)>", "postmaster")
+            // It is taken whoever that is (RFC 5321 4.5.1), and followed where it is an alias.
+            guard let mailbox = addressed.mailbox,
+                case .alias(let targets, let rule) = recipients.find(mailbox)
+            else { return }
+            follow(targets, by: rule, lookupKey(of: mailbox))
         case .mailbox(let mailbox):
             if policy.isLocal(mailbox.domain) {
                 let pattern = configuration.localDomains.first { $0.matches(mailbox.domain) }
@@ -187,24 +197,42 @@ struct Explanation {
     }
 
     private mutating func explainLookup(of mailbox: Mailbox) {
-        let place = configuration.recipients.firstIndex { $0.domain.matches(mailbox.domain) }
-        let key = place.map { "recipients[\($0)]" } ?? "recipients"
+        let key = lookupKey(of: mailbox)
         switch recipients.find(mailbox) {
         case .unrestricted: step("exists", "every local part is taken", key)
         case .exists(let rule): step("exists", "yes, by \(rule)", key)
-        case .alias(let targets, let rule):
-            self.targets = targets
-            let paths = targets.map { ForwardPath.mailbox($0) }
-            let names = ForwardPath.abridged(paths, octetLimit: 500)
-            step("exists", "an alias of \(names), by \(rule)", key)
+        case .alias(let targets, let rule): follow(targets, by: rule, key)
         case .unknown(let rule): refuse(.unknownRecipient, "exists", "no, by \(rule)", key)
         case .directory(_, let names, let rule):
             let name = names.joined(separator: ", then ")
-            step("exists", "\(rule) is asked for \(name); unknown ones are refused", key)
-        case .callout:
-            step("exists", "the domain's route is asked; unknown ones are refused", key)
+            explainAnswer(about: mailbox, "\(rule), asked for \(name)", key)
+        case .callout where configuration.devMode:
+            step("exists", "yes: in dev mode no next hop is asked", key)
+        case .callout: explainAnswer(about: mailbox, "the domain's route, asked for it", key)
         case .misconfigured(let reason, let rule):
             refuse(.recipientMisconfigured, "exists", "\(reason), by \(rule)", key)
+        }
+    }
+
+    private func lookupKey(of mailbox: Mailbox) -> String {
+        let place = configuration.recipients.firstIndex { $0.domain.matches(mailbox.domain) }
+        return place.map { "recipients[\($0)]" } ?? "recipients"
+    }
+
+    private mutating func follow(_ targets: [Mailbox], by rule: String, _ key: String) {
+        self.targets = targets
+        let paths = targets.map { ForwardPath.mailbox($0) }
+        let names = ForwardPath.abridged(paths, octetLimit: 500)
+        step("exists", "an alias of \(names), by \(rule)", key)
+    }
+
+    /// What somebody else says just now.
+    private mutating func explainAnswer(about mailbox: Mailbox, _ who: String, _ key: String) {
+        switch ask(mailbox) {
+        case .exists: step("exists", "yes, says \(who)", key)
+        case .unknown: refuse(.unknownRecipient, "exists", "no, says \(who)", key)
+        case .unavailable, .misconfigured:
+            refuse(.recipientUnavailable, "exists", "no answer now from \(who)", key)
         }
     }
 
