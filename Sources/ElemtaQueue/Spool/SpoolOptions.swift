@@ -64,7 +64,8 @@ public enum SpoolPurpose: Sendable {
     case serving
     /// To do something to the messages of a stopped server.
     case changing
-    /// To look at the messages of a stopped server: nothing is made or written.
+    /// To look at the messages of a stopped server, which may start meanwhile: nothing is made or
+    /// written but the file in which LMDB notes who reads what.
     case looking
 }
 
