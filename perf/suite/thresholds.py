@@ -3,7 +3,7 @@
 What is judged is a median, or the ratio of two medians. The noise is half of what lies between the least and the most
 of the rounds' values, or of the ratios of each round to the other's of the same number: they were measured one after
 the other. A goal is missed if the value is on its wrong side by more than that. Noise above a tenth of the goal counts
-as a tenth: a restless machine excuses nothing more.
+as a tenth, as does that of a single round: a restless machine excuses nothing more.
 """
 
 import json
@@ -43,7 +43,9 @@ class Threshold:
             others = theirs[0].values(self.figure)
             value /= statistics.median(others)
             values = [mine / other for mine, other in zip(values, others)]
-        noise = min((max(values) - min(values)) / 2, NOISE_AT_MOST * self.limit)
+        noise = NOISE_AT_MOST * self.limit
+        if len(values) > 1:
+            noise = min((max(values) - min(values)) / 2, noise)
         return Verdict(self, value, noise)
 
 
