@@ -64,12 +64,13 @@ class Container:
 
     def server(self):
         """The server's process, below those of buildah."""
-        for status in pathlib.Path("/proc").glob("[0-9]*/status"):
-            try:
-                if os.readlink(status.parent / "root") == str(self.root) and os.readlink(status.parent / "exe").endswith("/elemta"):
-                    return int(status.parent.name), status.read_text()
-            except OSError:
-                continue
+        below = [self.process.pid]
+        for process in below:
+            folder = pathlib.Path(f"/proc/{process}")
+            if (folder / "comm").read_text() == "elemta\n":
+                return process, (folder / "status").read_text()
+            for children in folder.glob("task/*/children"):
+                below += map(int, children.read_text().split())
         raise AssertionError("no elemta runs in the container")
 
     def run(self, *words):
@@ -134,10 +135,9 @@ class Image(Case):
         said = json.loads(self.buildah.run("inspect", "--type", "image", "elemta"))["Docker"]["config"]
         container.run(*said["Healthcheck"]["Test"][1:])
         self.assertIn("kim@example.org", container.run("elemta", "queue", "list"))
-        # A root that can only be read is no loss: nothing but volumes was written to.
+        # A root that can only be read is no loss: nothing but volumes, which lie elsewhere, was written to.
         written = {name for name, *_ in container.files() - container.before}
         self.assertEqual([name for name in written if not name.startswith(("app/queue/", "app/logs/"))], [])
-        self.assertTrue(written)
         self.assertEqual(container.stop(), 0)
 
 

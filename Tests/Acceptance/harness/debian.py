@@ -63,6 +63,10 @@ def base():
         if made.returncode != 0:
             said = made.stdout.decode(errors="backslashreplace").strip().splitlines()[-1:]
             raise unittest.SkipTest(f"debootstrap has made no Debian (no network?): {said}")
+        # What was downloaded is no part of it.
+        for name in ("var/cache/apt/archives", "var/lib/apt/lists"):
+            remove(folder / "root" / name)
+            (folder / "root" / name / "partial").mkdir(parents=True)
         new = archive.with_suffix(".new")
         subprocess.run(["tar", "--numeric-owner", "--xattrs", "-C", folder / "root", "-cf", new, "."], check=True)
         new.rename(archive)
