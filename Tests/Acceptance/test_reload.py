@@ -11,6 +11,7 @@ from harness.case import STRANGER, Case, WithCertificates, merged, routes_to, wi
 from harness.certificates import replace
 from harness.client import Client
 from harness.server import yaml
+from harness.sink import SILENCE, Always
 from harness.waiting import until
 
 
@@ -129,6 +130,21 @@ class Routes(Reload):
         sink = self.sink()
         said = self.reload(server, routes_to(sink))
         self.assertEqual(self.keys(said), ["delivery.routes"])
+        sink.wait_for(20)
+        server.until_nothing_waits()
+        self.assertEqual(len(sink.messages), 20)
+
+    def test_what_is_with_a_worker_goes_by_them_when_it_is_back(self):
+        hanging = self.sink(faults={"content": Always(SILENCE)})
+        server = self.server({**routes_to(hanging), "queue": {"retry_schedule": [1]}})
+        with self.client(server) as client:
+            for number in range(20):
+                content = b"Subject: %d\r\n\r\n" % number
+                self.assertReply(client.message("a@example.org", ["b@example.com"], content), "250")
+        until(lambda: any(c.startswith((b"BDAT", b"DATA")) for c in hanging.commands), "a delivery under way")
+        sink = self.sink()
+        self.reload(server, routes_to(sink))
+        hanging.close()
         sink.wait_for(20)
         server.until_nothing_waits()
         self.assertEqual(len(sink.messages), 20)
