@@ -9,9 +9,8 @@ import threading
 import time
 import unittest
 
-from harness.case import Case, discard_routes, routes_to, unique
+from harness.case import Case, routes_to, unique
 from harness.client import Client, Closed
-from harness.sink import SILENCE, Always
 from harness.waiting import PATIENCE, until
 
 # Seconds of new connections around the takeover, and how many of them in each.
@@ -195,6 +194,50 @@ class TheNewServer(Takeover):
         self.assertIn(str(first.process.pid), second.log)
         self.assertIn("--takeover", second.log)
         second.process = None
+        self.assertServes(first.address)
+
+
+class Accidents(Takeover):
+    def being_replaced(self):
+        """An old server that makes room for a new one, and waits for one transaction."""
+        first = self.server({"limits": {"shutdown_timeout": 300}})
+        busy = self.client(first)
+        busy.envelope("a@example.org", ["b@example.com"])
+        second = self.successor(first)
+        second.launch()
+        until(lambda: "handing_over" in first.log, "the old server handing over")
+        return first, busy, second
+
+    def test_an_old_server_that_is_killed_on_the_way(self):
+        first, _, second = self.being_replaced()
+        newcomer = Client(first.address, greeted=False)
+        self.addCleanup(newcomer.close)
+        first.kill()
+        self.assertReply(newcomer.reply(), "220")
+        self.assertServes(first.address)
+        self.assertTrue(second.is_running)
+
+    def test_a_third_server_is_told_no(self):
+        first, busy, second = self.being_replaced()
+        third = self.successor(first)
+        third.launch()
+        self.assertEqual(third.wait(), os.EX_TEMPFAIL)
+        self.assertIn("it is stopping", third.log)
+        third.process = None
+        self.assertReply(busy.data(b"Subject: x\r\n\r\n"), "250 2.0.0")
+        busy.close()
+        self.assertEqual(first.wait(), 0)
+        until(lambda: " ready " in second.log, "the new server")
+        self.assertServes(first.address)
+
+    def test_a_reload_meanwhile_changes_nothing(self):
+        first, busy, second = self.being_replaced()
+        first.process.send_signal(signal.SIGHUP)
+        until(lambda: "log_reopened" in first.log, "the signal")
+        self.assertReply(busy.data(b"Subject: x\r\n\r\n"), "250 2.0.0")
+        busy.close()
+        self.assertEqual(first.wait(), 0)
+        until(lambda: " ready " in second.log, "the new server")
         self.assertServes(first.address)
 
 
