@@ -251,7 +251,7 @@ import Testing
 
 extension MessagePlan {
     /// One group and nothing else to say.
-    fileprivate init(_ id: MessageID, _ group: GroupPlan) {
+    init(_ id: MessageID, _ group: GroupPlan) {
         let transaction = MailTransaction(reversePath: .null, recipients: [])
         let envelope = Envelope(
             id: id, arrival: UnixTime(seconds: 0), client: ClientTrace(), transaction: transaction,
