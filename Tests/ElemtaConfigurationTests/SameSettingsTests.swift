@@ -297,7 +297,7 @@ struct SameSettingsTests {
         #expect(development.configuration.devMode)
     }
 
-    @Test("what the sample files say is the default, but for log, relays and certificate")
+    @Test("what the sample files say is the default, but for log, relays, certificate and metrics")
     func samplesSayTheDefaults() throws {
         let sample = try Configuration.load(
             explicitPath: "\(sampleFolder)/elemta.yaml", environment: [:]
@@ -308,6 +308,7 @@ struct SameSettingsTests {
         expected.tls.enabled = true
         expected.tls.certFile = "config/certs/cert.pem"
         expected.tls.keyFile = "config/certs/key.pem"
+        expected.http.listenAddr = Configuration.ListenAddress("127.0.0.1:8080")
         #expect(sample == expected)
     }
 }
