@@ -71,17 +71,18 @@ final class RecipientLookups {
         try RecipientProber(delivery) { [log] in RecipientsLog.write($0, to: log) }
     }
 
+    /// Starts what other rules need, for `change(to:delivery:)`; nobody notices if that doesn't follow.
+    func prepare(for rules: RecipientRules, delivery: DeliverySettings?) throws {
+        guard case .running(var running) = phase, running.prober == nil, let delivery,
+            rules.haveCallouts
+        else { return }
+        running.prober = try makeProber(delivery)
+        phase = .running(running)
+    }
+
     /// Goes by other rules, and asks by other routes, from now on; who has been asked already answers.
-    /// Throws, and changes nothing, when a thread can't be started that is needed now.
-    func change(to rules: RecipientRules, delivery: DeliverySettings?) throws {
-        if case .running(var running) = phase, let delivery {
-            if let prober = running.prober {
-                prober.change(delivery)
-            } else if rules.haveCallouts {
-                running.prober = try makeProber(delivery)
-                phase = .running(running)
-            }
-        }
+    func change(to rules: RecipientRules, delivery: DeliverySettings?) {
+        if case .running(let running) = phase, let delivery { running.prober?.change(delivery) }
         self.rules = rules
         RecipientsLog.write(complaints: rules.complaints, to: log)
     }

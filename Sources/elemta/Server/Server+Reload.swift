@@ -98,13 +98,21 @@ extension Server {
         let certificates =
             configuration.tls.enabled
             ? try Certificates(configuration.tls, after: self.certificates, log: log) : nil
-        let logins = try logins(for: settings)
-        try messages.change(
-            configuration, settings.delivery,
-            isRouting: settings.changes.contains {
-                $0 == "hostname" || $0.hasPrefix("delivery.r")
-            })
-        try changeRecipients(to: settings)
+        let recipients = try preparedRecipients(for: settings)
+        let logins = try preparedLogins(for: settings)
+        do {
+            try messages.change(
+                configuration, settings.delivery,
+                isRouting: settings.changes.contains {
+                    $0 == "hostname" || $0.hasPrefix("delivery.r")
+                })
+        } catch {
+            if self.logins == nil { logins?.stop() }
+            if self.recipients == nil { recipients?.stop() }
+            throw error
+        }
+        self.recipients?.change(to: settings.recipients, delivery: settings.delivery)
+        self.recipients = recipients
         if let users = settings.users, let current = self.logins {
             current.change(to: users, configuration.auth, after: self.configuration.auth)
         }
@@ -129,23 +137,24 @@ extension Server {
     }
 
     /// Once there they stay: sessions that were offered AUTH may still use it.
-    private func logins(for settings: NewSettings) throws -> Logins? {
+    private func preparedLogins(for settings: NewSettings) throws -> Logins? {
         guard logins == nil, let users = settings.users, let pipe else { return logins }
         let logins = Logins(settings.configuration.auth, users, log: log)
         try logins.start { session, result in pipe.post(.verified(session, result)) }
         return logins
     }
 
-    private func changeRecipients(to settings: NewSettings) throws {
+    private func preparedRecipients(for settings: NewSettings) throws -> RecipientLookups? {
         if let recipients {
-            try recipients.change(to: settings.recipients, delivery: settings.delivery)
-        } else if !settings.recipients.rules.isEmpty, let pipe {
-            let lookups = RecipientLookups(settings.recipients, log: log)
-            try lookups.start(delivery: settings.delivery) { session, answer in
-                pipe.post(.answered(session, answer))
-            }
-            recipients = lookups
+            try recipients.prepare(for: settings.recipients, delivery: settings.delivery)
+            return recipients
         }
+        guard !settings.recipients.rules.isEmpty, let pipe else { return nil }
+        let lookups = RecipientLookups(settings.recipients, log: log)
+        try lookups.start(delivery: settings.delivery) { session, answer in
+            pipe.post(.answered(session, answer))
+        }
+        return lookups
     }
 
     private func adopt(_ configuration: Configuration, _ settings: NewSettings) {
