@@ -75,7 +75,10 @@ extension Configuration {
 
 /// Platforms inject many names: a suggestion only where one is near, never the whole list.
 private func nearestName(to name: String, among known: [String]) -> String {
-    known.first { editDistance(name, $0) <= 2 }.map { "; did you mean \($0)?" } ?? ""
+    let nearest = known.map { (name: $0, distance: editDistance(name, $0)) }
+        .min { $0.distance < $1.distance }
+    guard let nearest, nearest.distance <= 2 else { return "" }
+    return "; did you mean \(nearest.name)?"
 }
 
 extension ConfigurationNode {

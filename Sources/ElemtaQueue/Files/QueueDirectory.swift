@@ -32,7 +32,7 @@ struct QueueDirectory: ~Copyable {
             }
             try FileSystem.syncDirectory(path)
         } catch {
-            throw .directory(error.description)
+            throw .directory(error.description + DirectoryOwner.hint(at: path, after: error))
         }
         self.path = path
         self.lock = consume lock
@@ -66,7 +66,7 @@ struct QueueDirectory: ~Copyable {
             }
             try syncName(of: path, isNew: isNew)
         } catch {
-            throw .directory(error.description)
+            throw .directory(error.description + DirectoryOwner.hint(at: path, after: error))
         }
     }
 

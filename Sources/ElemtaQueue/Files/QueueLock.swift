@@ -27,7 +27,7 @@ public struct QueueLock: ~Copyable, Sendable {
         do throws(FileError) {
             file = try OpenFile(path + "/lock", O_RDWR | O_CREAT)
         } catch {
-            throw .directory(error.description)
+            throw .directory(error.description + DirectoryOwner.hint(at: path, after: error))
         }
         var whole = Self.wholeFile(F_WRLCK)
         // Safe because `whole` is a local of the type that this command takes.

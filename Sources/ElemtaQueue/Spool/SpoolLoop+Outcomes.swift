@@ -139,7 +139,10 @@ extension SpoolLoop {
         let reportPlace = try writer.insert(
             &envelope, .inMemory(ContentOctets(message.content)), transaction, tables)
         draft.changes.append(.add(plan(envelope, reportPlace)))
-        draft.events.append(.reported(envelope.id, about: original.id))
+        draft.events.append(
+            .reported(
+                envelope.id, about: original.id,
+                kinds: Set(recipients.map(\.action.rawValue)).sorted()))
     }
 
     /// Removes a failed message whose time to be looked at is over.

@@ -90,8 +90,9 @@ public enum SpoolEvent: Sendable {
     case deferred(MessageID, Destination, recipients: Int, DeliveryStatus, until: UnixTime)
     /// Some recipients of a message have failed for good.
     case failed(MessageID, Destination, recipients: Int, DeliveryStatus)
-    /// A report about `about` has been queued.
-    case reported(MessageID, about: MessageID)
+    /// A report about `about` has been queued. `kinds`: what it says of recipients, in the words of
+    /// RFC 3464 2.3.3: failed, delayed, delivered, relayed, expanded.
+    case reported(MessageID, about: MessageID, kinds: [String])
     /// A destination can't be reached, or serves nobody: what is for it waits, and one message is
     /// sent to find out then.
     case unreachable(Destination, DeliveryStatus, nextProbe: UnixTime)

@@ -9,7 +9,13 @@ struct CheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check",
         abstract: "Validate the configuration and print what would run.",
-        discussion: "Prints every error, not only the first; exit status 78 when there is one.")
+        discussion: """
+            Reads the configuration with all files that it names, the certificates and the users \
+            among them, and starts nothing. Prints every error, not only the first.
+
+            Exit status: 0 the server would start with it, 64 the command line is wrong, 78 there \
+            is an error.
+            """)
 
     @OptionGroup var options: ConfigurationOptions
 

@@ -15,6 +15,9 @@ struct ExplainCommand: ParsableCommand {
             Reads the configuration and its address files, and sends nothing. Where a directory or \
             the next hop knows who exists it is asked for the recipient, as at RCPT. What a client \
             that has logged in may do is asked with --login.
+
+            Exit status: 0 whatever the answer is, 64 the command line is wrong, 78 the \
+            configuration is.
             """)
 
     @OptionGroup var options: ConfigurationOptions

@@ -10,6 +10,10 @@ struct QueueCommand: ParsableCommand {
         discussion: """
             Asks the running server through its control socket; when none runs, opens the queue \
             itself.
+
+            Exit status: 0 done, 1 not all of it could be done, 64 the command line is wrong, 66 \
+            there is no such message or no queue, 69 the queue can't be used, 75 another process \
+            has the queue, 78 the configuration is wrong.
             """,
         subcommands: [
             List.self, Show.self, Why.self, Stats.self, Retry.self, Hold.self, Release.self,

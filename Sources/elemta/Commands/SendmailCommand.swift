@@ -19,12 +19,15 @@ struct SendmailCommand: ParsableCommand {
             ends the message unless -i is given; -f says where reports go, -F who is named in a missing \
             From. A missing From, Date and Message-ID is added. -N, -R and -V are those of sendmail, -bs \
             speaks SMTP with the server, -bp lists the queue, and what else sendmail knows is accepted \
-            and ignored. Exit statuses are those of sysexits(3): 75 when there is no server, 67 when \
+            and ignored. Exit status, as in sysexits(3): 75 when there is no server, 67 when \
             there is no such recipient. The server is found by the configuration, -C FILE or --config \
             FILE.
             """)
 
-    @Argument(parsing: .captureForPassthrough) var words: [String] = []
+    @Argument(
+        parsing: .captureForPassthrough,
+        help: ArgumentHelp("Options as sendmail(8) has them, and recipients.", valueName: "words"))
+    var words: [String] = []
 
     func run() throws {
         if words == ["--help"] || words == ["-h"] { throw CleanExit.helpRequest(Self.self) }

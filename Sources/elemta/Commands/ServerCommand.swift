@@ -10,10 +10,14 @@ struct ServerCommand: ParsableCommand {
         commandName: "server",
         abstract: "Run the server in the foreground (the default).",
         discussion: """
-            One log line `ready` names the addresses once clients are served. SIGTERM and SIGINT \
-            let running transactions finish, then stop; a second one stops at once. SIGHUP opens \
-            the log file anew and loads the configuration with all that it names; a wrong one changes \
-            nothing.
+            One log line `ready` names the addresses once clients are served; at a terminal five \
+            lines say what is on and what is off. SIGTERM and SIGINT let running transactions \
+            finish, then stop; a second one stops at once. SIGHUP opens the log file anew and \
+            loads the configuration with all that it names; a wrong one changes nothing.
+
+            Exit status: 0 stopped by a signal, 64 the command line is wrong, 69 the queue can't \
+            be used, 71 the system refuses (a port, a descriptor, a thread), 75 another server \
+            has the queue, 78 the configuration is wrong.
             """)
 
     @OptionGroup var options: ConfigurationOptions
@@ -63,9 +67,7 @@ struct ServerCommand: ParsableCommand {
         let log = Logger(label: "elemta") { _ in
             WriterLogHandler(writer: writer)
         }
-        log.notice(
-            "starting",
-            metadata: ["version": "\(Elemta.version)", "configuration": "\(loaded.source)"])
+        log.write(.starting, [.version: "\(Elemta.version)", .configuration: "\(loaded.source)"])
         do {
             // The file that was found, wherever it was looked for; another one would be found where
             // there was none.
@@ -80,7 +82,7 @@ struct ServerCommand: ParsableCommand {
             try serve(configuration, as: account, reader, log, writer)
         } catch {
             let text = "\(error)\(takeover ? "" : Self.advice(on: error))"
-            log.critical("cannot_start", metadata: ["error": "\(text)"])
+            log.write(.cannotStart, [.error: "\(text)"])
             complain(text)
             throw Self.status(for: error).code
         }
@@ -96,7 +98,7 @@ struct ServerCommand: ParsableCommand {
         _ reader: @escaping NewSettings.Reader, _ log: Logger, _ writer: LogWriter
     ) throws {
         let other = takeover ? try Takeover(queueDirectory: configuration.queueDir) : nil
-        if other != nil { log.notice("taking_over") }
+        if other != nil { log.write(.takingOver) }
         var bound = try Self.bind(
             configuration, former: other?.takeSockets() ?? [], as: account, log)
         var predecessor = other
@@ -127,11 +129,11 @@ struct ServerCommand: ParsableCommand {
         let bound = try bind(configuration, former: former)
         if let account {
             try account.become()
-            log.notice("user_changed", metadata: ["user": "\(account.name)"])
+            log.write(.userChanged, [.user: "\(account.name)"])
         } else if geteuid() == 0 {
-            log.warning(
-                "running_as_root",
-                metadata: ["advice": "set user: the server becomes it once its ports are bound"])
+            log.write(
+                .runningAsRoot,
+                [.advice: "set user: the server becomes it once its ports are bound"])
         }
         return bound
     }

@@ -12,6 +12,10 @@ struct UserCommand: ParsableCommand {
             The file is the one that auth.file_path names. A running server notices the change by \
             itself. Passwords are asked for; without a terminal the first line of standard input is \
             the password.
+
+            Exit status: 0 done, 64 the command line is wrong, 65 a name, password or sender \
+            can't be one, 67 there is no such user, 71 the file can't be written, 75 nobody could \
+            tell, 77 the password is not the right one, 78 the configuration or the file is wrong.
             """,
         subcommands: [Add.self, Delete.self, List.self, Check.self])
 

@@ -109,7 +109,7 @@ final class ControlEndpoint {
         guard let request = QueueRequest(words: words) else {
             return client.refuse("the server doesn't know this request", .unavailable)
         }
-        log.info("queue_command", metadata: ["action": "\(request.action.word)"])
+        log.write(.queueCommand, [.action: "\(request.action.word)"])
         let kind: AnswerThreads.Kind = request.action.isChange ? .changing : .looking
         let hasBegun = threads.begin(kind) { [operations, credit = client.credit] thread in
             let output = ControlOutput(credit: credit, send: send)

@@ -44,20 +44,20 @@ final class CapturedMessages: AcceptedMessages {
 
     func start(acknowledge: @escaping @Sendable ([Acknowledgement]) -> Void) {
         self.acknowledge = acknowledge
-        log.warning(
-            "dev_mode",
-            metadata: [
-                "delivery": "none, accepted messages are only kept in memory until the server ends",
-                "kept_messages": "\(MessageShelf.Limits().messages)",
-                "kept_octets": "\(MessageShelf.Limits().octets)",
+        log.write(
+            .devMode,
+            [
+                .delivery: "none, accepted messages are only kept in memory until the server ends",
+                .keptMessages: "\(MessageShelf.Limits().messages)",
+                .keptOctets: "\(MessageShelf.Limits().octets)",
             ])
         let exposed = listeners.filter { !($0.host?.isLoopback ?? false) }
         guard !exposed.isEmpty else { return }
-        log.warning(
-            "dev_mode_exposed",
-            metadata: [
-                "listeners": "\(exposed.map(\.description).joined(separator: ","))",
-                "advice": "--listen 127.0.0.1:2525 keeps other machines out",
+        log.write(
+            .devModeExposed,
+            [
+                .listeners: "\(exposed.map(\.description).joined(separator: ","))",
+                .advice: "--listen 127.0.0.1:2525 keeps other machines out",
             ])
     }
 
@@ -77,17 +77,17 @@ final class CapturedMessages: AcceptedMessages {
 
     private func report(_ message: CapturedMessage, session: String, isKept: Bool) {
         let envelope = message.envelope
-        var fields: Logger.Metadata = [
-            "id": "\(message.id)", "session": "\(session)", "from": "\(envelope.reversePath)",
-            "to": "\(addresses(of: envelope))", "recipients": "\(envelope.recipients.count)",
-            "octets": "\(envelope.summary.octetCount)",
-            "protocol": "\(envelope.client.protocolName)",
+        var fields: LogFields = [
+            .id: "\(message.id)", .session: "\(session)", .from: "\(envelope.reversePath)",
+            .to: "\(addresses(of: envelope))", .recipients: "\(envelope.recipients.count)",
+            .octets: "\(envelope.summary.octetCount)",
+            .protocolName: "\(envelope.client.protocolName)",
         ]
-        if let client = envelope.client.address { fields["client"] = "\(client)" }
-        if let user = envelope.client.user { fields["user"] = "\(user)" }
-        if let subject = message.subject { fields["subject"] = "\(subject)" }
-        if !isKept { fields["kept"] = "no, it is too large" }
-        log.info("message_received", metadata: fields)
+        if let client = envelope.client.address { fields[.client] = "\(client)" }
+        if let user = envelope.client.user { fields[.user] = "\(user)" }
+        if let subject = message.subject { fields[.subject] = "\(subject)" }
+        if !isKept { fields[.kept] = "no, it is too large" }
+        log.write(.messageReceived, fields)
     }
 
     private func addresses(of envelope: Envelope) -> String {
@@ -105,8 +105,8 @@ final class CapturedMessages: AcceptedMessages {
 
     var rules: DeliveryRules? { nil }
 
-    var readyFields: Logger.Metadata {
-        ["dev_mode": "yes", "queue": "none, messages stay in memory"]
+    var readyFields: LogFields {
+        [.devMode: "yes", .queue: "none, messages stay in memory"]
     }
 
     /// The messages go with the process.

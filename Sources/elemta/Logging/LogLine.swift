@@ -19,13 +19,6 @@ enum LogLine {
         }
     }
 
-    /// Fields that are integers wherever they are used, so that a JSON reader can add them up.
-    private static let numbers: Set<String> = [
-        "code", "count", "duration_ms", "kept_messages", "kept_octets", "max_connections",
-        "messages", "octets", "recipients", "removed_files", "restored", "saved", "sessions",
-        "timeout",
-    ]
-
     private static func appendJSON(_ entry: LogWriter.Entry, to text: inout [UInt8]) {
         var object = JSONObject()
         var time: [UInt8] = []
@@ -35,7 +28,7 @@ enum LogLine {
         object.add("event", entry.event.description)
         for (key, value) in (entry.metadata ?? [:]).sorted(by: { $0.key < $1.key }) {
             let value = value.description
-            if numbers.contains(key), let number = Int(value) {
+            if LogField(rawValue: key)?.isNumber == true, let number = Int(value) {
                 object.add(key, number)
             } else {
                 object.add(key, value)

@@ -1,3 +1,4 @@
+import ElemtaReactor
 import ElemtaThreads
 import Glibc
 import Logging
@@ -6,8 +7,10 @@ import Synchronization
 /// The thread that formats and writes log lines, so that no other thread ever waits for a disk or
 /// a terminal.
 ///
-/// The buffer is bounded: when it is full, lines are dropped (debug lines at half of it) and the
-/// next line that gets through says how many.
+/// The buffer is bounded: when it fills, debug lines are dropped first, then information, then what
+/// became of messages, and warnings only when it is full. The next line that gets through says how
+/// many of each level. What strangers can cause is counted instead of repeated before it gets here:
+/// `LogFlood`.
 final class LogWriter: Sendable {
     /// One event as it was logged; turned into text on the writer's thread.
     struct Entry: Sendable {
@@ -19,13 +22,24 @@ final class LogWriter: Sendable {
 
     private enum Order: Sendable {
         case line(Entry)
+        /// For people at a terminal, on standard output alone.
+        case text(String)
         case reopen
         /// From now on to another file, in another form.
         case change(file: String, LogLine.Form)
     }
 
     /// Lines that may wait; about 10 MB of them at worst.
-    private static let capacity = 20_000
+    static let capacity = 20_000
+
+    /// How many lines may wait before one of this level is dropped.
+    private static func limit(_ level: Logger.Level, isOfMessage: @autoclosure () -> Bool) -> Int {
+        switch level {
+        case .trace, .debug: capacity / 2
+        case .info: isOfMessage() ? capacity * 9 / 10 : capacity * 3 / 4
+        case .notice, .warning, .error, .critical: capacity
+        }
+    }
 
     /// What a reader of standard output that has stopped gets at the end, before its lines are lost
     /// and the process ends all the same.
@@ -36,11 +50,16 @@ final class LogWriter: Sendable {
 
     /// The place of the least level that is logged among all.
     private let threshold: Atomic<Int>
+    private let output: Int32
     private let inbox = Inbox<Order>()
     /// Closed when the thread has written its last line.
     private let finished = Inbox<Never>()
     private let waiting = Atomic<Int>(0)
-    private let dropped = Atomic<Int>(0)
+    private let droppedDebug = Atomic<Int>(0)
+    private let droppedInfo = Atomic<Int>(0)
+    /// Notices, and what matters more.
+    private let droppedNotice = Atomic<Int>(0)
+    private let flood = Locked(LogFlood())
     /// Lines that were dropped since the start, and those that wait: for the metrics.
     let droppedInAll = SharedCount()
     var backlog: Int { waiting.load(ordering: .relaxed) }
@@ -49,8 +68,14 @@ final class LogWriter: Sendable {
     /// Starts writing to standard output and, unless `file` is empty, to that file as well.
     ///
     /// - Throws: `LogFileError` when the file can't be opened, `ThreadError` when no thread starts.
-    init(file path: String, form: LogLine.Form, level: Logger.Level) throws {
+    ///
+    /// - Parameter output: in place of standard output.
+    init(
+        file path: String, form: LogLine.Form, level: Logger.Level,
+        output: Int32 = Descriptors.standardOutput
+    ) throws {
         threshold = Atomic(Self.levels.firstIndex(of: level) ?? 0)
+        self.output = output
         var file = LogFile(path: path, form: form)
         try file.open()
         let opened = file
@@ -60,9 +85,16 @@ final class LogWriter: Sendable {
 
     /// Queues one line. Never blocks.
     func log(_ entry: Entry) {
-        let limit = entry.level <= .debug ? Self.capacity / 2 : Self.capacity
+        let name = LogName.named(entry.event.description)
+        if let name, name.sameness != nil {
+            let isNew = flood.withLock {
+                $0.admits(name, entry.level, entry.metadata, at: .now)
+            }
+            guard isNew else { return }
+        }
+        let limit = Self.limit(entry.level, isOfMessage: name?.isOfMessage ?? false)
         guard waiting.load(ordering: .relaxed) < limit else {
-            dropped.add(1, ordering: .relaxed)
+            drop(entry.level)
             droppedInAll.add()
             return
         }
@@ -90,6 +122,19 @@ final class LogWriter: Sendable {
         file.close()
     }
 
+    private func drop(_ level: Logger.Level) {
+        switch level {
+        case .trace, .debug: droppedDebug.add(1, ordering: .relaxed)
+        case .info: droppedInfo.add(1, ordering: .relaxed)
+        case .notice, .warning, .error, .critical: droppedNotice.add(1, ordering: .relaxed)
+        }
+    }
+
+    /// Shows people at a terminal some lines, between those of the log. `text` ends with LF.
+    func show(_ text: String) {
+        inbox.post(.text(text))
+    }
+
     /// Opens the file anew, after logrotate moved it.
     func reopen() {
         inbox.post(.reopen)
@@ -112,20 +157,29 @@ final class LogWriter: Sendable {
         }
         // The first line after a quiet moment is written at once; what follows it at once gathers,
         // so that a busy server wakes this thread a hundred times a second and not for each line.
-        var next = inbox.take()
+        var next = takeNext()
         while true {
             switch next {
             case .elements(let orders): write(orders, to: &file)
             case .timedOut:
-                next = inbox.take()
+                write([], to: &file)
+                next = takeNext()
                 continue
-            case .closed: return
+            case .closed:
+                write([], to: &file, isLast: true)
+                return
             }
             next = inbox.take(within: Self.gatheringTime, gathering: Self.gatheredLines)
         }
     }
 
-    private func write(_ orders: [Order], to file: inout LogFile) {
+    /// Waits for something to write, or for the end of a window in which lines are counted.
+    private func takeNext() -> Inbox<Order>.Delivery {
+        guard let end = flood.withLock({ $0.end }) else { return inbox.take() }
+        return inbox.take(within: max(end - .now, .zero))
+    }
+
+    private func write(_ orders: [Order], to file: inout LogFile, isLast: Bool = false) {
         var text: [UInt8] = []
         var lines = 0
         for order in orders {
@@ -133,93 +187,59 @@ final class LogWriter: Sendable {
             case .line(let entry):
                 LogLine.append(entry, as: file.form, to: &text)
                 lines += 1
+            case .text(let words):
+                write(text, to: &file)
+                text.removeAll(keepingCapacity: true)
+                Descriptors.writeAll(Array(words.utf8), to: output)
             case .reopen:
-                file.write(text)
+                write(text, to: &file)
                 text.removeAll(keepingCapacity: true)
-                file.reopen()
+                if let news = file.reopen() { append(news, as: file.form, to: &text) }
             case .change(let path, let form):
-                file.write(text)
+                write(text, to: &file)
                 text.removeAll(keepingCapacity: true)
-                file.change(to: path, form: form)
+                if let news = file.change(to: path, form: form) {
+                    append(news, as: file.form, to: &text)
+                }
             }
         }
         waiting.subtract(lines, ordering: .relaxed)
-        let lost = dropped.exchange(0, ordering: .relaxed)
-        if lost > 0 {
-            var now = timespec()
-            unsafe clock_gettime(CLOCK_REALTIME, &now)
-            let entry = Entry(
-                time: now, level: .warning, event: "log_lines_dropped",
-                metadata: ["count": "\(lost)"])
-            LogLine.append(entry, as: file.form, to: &text)
+        for summary in flood.withLock({ $0.summaries(at: .now, isLast: isLast) }) {
+            append(summary, as: file.form, to: &text)
         }
-        file.write(text)
-    }
-}
-
-/// The log cannot be written where the configuration says.
-struct LogFileError: Error, CustomStringConvertible {
-    let path: String
-    let reason: String
-
-    var description: String { "logging.file: cannot open \(path): \(reason)" }
-}
-
-/// Standard output and, beside it, the file of `logging.file`.
-private struct LogFile {
-    private(set) var path: String
-    private(set) var form: LogLine.Form
-    private var descriptor: Int32 = -1
-
-    init(path: String, form: LogLine.Form) {
-        self.path = path
-        self.form = form
+        if let summary = takeDropped() { append(summary, as: file.form, to: &text) }
+        write(text, to: &file)
     }
 
-    mutating func change(to path: String, form: LogLine.Form) {
-        self.form = form
-        guard path != self.path else { return }
-        var other = LogFile(path: path, form: form)
-        // It could be opened a moment ago; else the old one stays.
-        guard (try? other.open()) != nil else { return }
-        close()
-        self = other
+    /// What becomes of the file is said on standard output, and in the file when it is back.
+    private func write(_ text: [UInt8], to file: inout LogFile) {
+        guard !text.isEmpty else { return }
+        Descriptors.writeAll(text, to: output)
+        guard let news = file.write(text) else { return }
+        var line: [UInt8] = []
+        append(news, as: file.form, to: &line)
+        Descriptors.writeAll(line, to: output)
+        if case .logFileRestored = news.name { _ = file.write(line) }
     }
 
-    mutating func open() throws(LogFileError) {
-        guard !path.isEmpty else { return }
-        createDirectory()
-        descriptor = unsafe Glibc.open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o640)
-        guard descriptor >= 0 else { throw LogFileError(path: path, reason: lastErrorText()) }
+    private func takeDropped() -> LogSummary? {
+        let debug = droppedDebug.exchange(0, ordering: .relaxed)
+        let info = droppedInfo.exchange(0, ordering: .relaxed)
+        let notice = droppedNotice.exchange(0, ordering: .relaxed)
+        guard debug > 0 || info > 0 || notice > 0 else { return nil }
+        return LogSummary(
+            .logLinesDropped,
+            [.debug: "\(debug)", .info: "\(info)", .notice: "\(notice)"])
     }
 
-    /// On failure the old file stays open: a line in the wrong place beats a lost one.
-    mutating func reopen() {
-        let previous = descriptor
-        do {
-            try open()
-            if previous >= 0 { Glibc.close(previous) }
-        } catch {
-            descriptor = previous
-        }
-    }
-
-    mutating func close() {
-        if descriptor >= 0 { Glibc.close(descriptor) }
-        descriptor = -1
-    }
-
-    func write(_ octets: [UInt8]) {
-        guard !octets.isEmpty else { return }
-        Descriptors.writeAll(octets, to: Descriptors.standardOutput)
-        if descriptor >= 0 { Descriptors.writeAll(octets, to: descriptor) }
-    }
-
-    private func createDirectory() {
-        let parts = path.split(separator: "/", omittingEmptySubsequences: false).dropLast()
-        let directory = parts.joined(separator: "/")
-        guard !directory.isEmpty else { return }
-        unsafe mkdir(directory, 0o750)
+    /// A line of this thread's own.
+    private func append(_ line: LogSummary, as form: LogLine.Form, to text: inout [UInt8]) {
+        var now = timespec()
+        unsafe clock_gettime(CLOCK_REALTIME, &now)
+        let entry = Entry(
+            time: now, level: line.level, event: Logger.Message(stringLiteral: line.name.rawValue),
+            metadata: line.fields)
+        LogLine.append(entry, as: form, to: &text)
     }
 }
 

@@ -92,7 +92,7 @@ extension Server {
 
     private func warnOfOpenMetrics() {
         guard let warning = configuration.http.warning else { return }
-        log.warning("metrics_exposed", metadata: ["advice": "\(warning)"])
+        log.write(.metricsExposed, [.advice: "\(warning)"])
     }
 }
 

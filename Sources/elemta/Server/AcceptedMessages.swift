@@ -52,7 +52,7 @@ protocol AcceptedMessages: AnyObject {
     ) throws
 
     /// What the line `ready` says of it.
-    var readyFields: Logger.Metadata { get }
+    var readyFields: LogFields { get }
 
     /// Ends; what was accepted before is safe as far as it was promised to be.
     func stop()

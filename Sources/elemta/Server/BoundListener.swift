@@ -100,10 +100,31 @@ struct BindError: Error, CustomStringConvertible {
 
     /// With what helps, where that is known.
     var description: String {
-        "cannot listen on \(address): \(cause)\(cause.code == EACCES ? Self.advice : "")"
+        "cannot listen on \(address): \(cause)" + advice.map { "; \($0)" }.joined()
     }
 
-    private static let advice =
-        "; a port below 1024 takes root (and the key user), systemd's "
-        + "AmbientCapabilities=CAP_NET_BIND_SERVICE, or: setcap cap_net_bind_service=+ep elemta"
+    private var advice: [String] {
+        switch cause.code {
+        case EACCES:
+            [
+                "a port below 1024 takes one of: root, with the key user; systemd's "
+                    + "AmbientCapabilities=CAP_NET_BIND_SERVICE; "
+                    + "setcap cap_net_bind_service=+ep \(CommandLine.arguments.first ?? "elemta"); "
+                    + "sysctl net.ipv4.ip_unprivileged_port_start=25"
+            ]
+        case EADDRINUSE:
+            [
+                port.flatMap(PortOwner.init(of:)).map { "\($0)" }
+                    ?? "somebody else has the port; ss -ltnp, as root, says who"
+            ]
+        case EADDRNOTAVAIL:
+            ["this machine doesn't have that address; ip address shows those it has"]
+        default: []
+        }
+    }
+
+    /// Of `address`, which ends with it.
+    private var port: UInt16? {
+        address.split(separator: ":").last.flatMap { UInt16($0) }
+    }
 }

@@ -114,21 +114,21 @@ final class Certificates {
     }
 
     private func tell(of certificate: TLSServerCertificate) {
-        log.notice(
-            "certificate_loaded",
-            metadata: [
-                "file": "\(certificate.files.certificateFile)",
-                "not_after": "\(certificate.lastSecond)",
+        log.write(
+            .certificateLoaded,
+            [
+                .file: "\(certificate.files.certificateFile)",
+                .notAfter: "\(certificate.lastSecond)",
             ])
     }
 
     private func refuse(_ index: Int, _ error: TLSContextError) {
         pairs[index].refusal = .logged(error)
-        log.error(
-            "certificate_refused",
-            metadata: [
-                "file": "\(pairs[index].certificate.files.certificateFile)", "error": "\(error)",
-                "note": "the one loaded before stays in use",
+        log.write(
+            .certificateRefused,
+            [
+                .file: "\(pairs[index].certificate.files.certificateFile)", .error: "\(error)",
+                .note: "the one loaded before stays in use",
             ])
     }
 
@@ -137,11 +137,9 @@ final class Certificates {
         switch certificate.validity(at: Int64(time(nil))) {
         case .valid: break
         case .expired(let time):
-            log.warning(
-                "certificate_expired", metadata: ["file": "\(file)", "not_after": "\(time)"])
+            log.write(.certificateExpired, [.file: "\(file)", .notAfter: "\(time)"])
         case .notYetValid(let time):
-            log.warning(
-                "certificate_not_yet_valid", metadata: ["file": "\(file)", "not_before": "\(time)"])
+            log.write(.certificateNotYetValid, [.file: "\(file)", .notBefore: "\(time)"])
         }
     }
 }

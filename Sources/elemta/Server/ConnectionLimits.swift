@@ -35,6 +35,15 @@ struct ConnectionLimits {
         maximumPerAddress = other.maximumPerAddress
     }
 
+    /// Clients that a server without `limits.max_connections` should have room for.
+    private static let expectedClients = 1_000
+
+    /// Descriptors that so many clients (0: as many as should have room) and deliveries need.
+    static func descriptors(maximum: Int, outbound: Int) -> Int {
+        (maximum > 0 ? maximum : expectedClients) + outbound + contentFileDescriptors
+            + ownDescriptors
+    }
+
     /// Counts one more client from `address`, or says why not. Addresses that may relay are known
     /// and often many behind one (`isExempt`): only the total holds for them.
     mutating func admit(_ address: IPAddress, isExempt: Bool) -> Verdict {

@@ -13,24 +13,29 @@ enum Descriptors {
     /// Writes everything; false when the other side is gone or the disk is full.
     @discardableResult
     static func writeAll(_ octets: [UInt8], to descriptor: Int32) -> Bool {
-        writeError(of: octets, to: descriptor) == nil
+        write(octets, to: descriptor).error == nil
     }
 
     /// Writes everything; else the errno that kept it from that.
     static func writeError(of octets: [UInt8], to descriptor: Int32) -> Int32? {
+        write(octets, to: descriptor).error
+    }
+
+    /// Writes as much as goes; the errno says why that isn't all.
+    static func write(_ octets: [UInt8], to descriptor: Int32) -> (count: Int, error: Int32?) {
         var written = 0
         while written < octets.count {
             // Safe because the buffer is used inside the closure only, from `written` to its end.
             let count = unsafe octets.withUnsafeBytes { buffer in
-                unsafe write(
+                unsafe Glibc.write(
                     descriptor, buffer.baseAddress?.advanced(by: written), buffer.count - written)
             }
             let code = errno
             if count < 0 && code == EINTR { continue }
-            guard count > 0 else { return count < 0 ? code : EIO }
+            guard count > 0 else { return (written, count < 0 ? code : EIO) }
             written += count
         }
-        return nil
+        return (written, nil)
     }
 
     /// Hands `count` octets of a file, from `offset` on, to `body` in pieces, until it returns

@@ -12,6 +12,8 @@ final class ListenerProfile {
         case proxied(trusted: [IPSubnet])
     }
 
+    /// As the configuration has it.
+    let address: String
     let parameters: ServerParameters
     let counters: ListenerCounters
     let entrance: Entrance
@@ -24,6 +26,7 @@ final class ListenerProfile {
         counters: ListenerCounters
     ) {
         self.counters = counters
+        address = "\(listener.address)"
         parameters = ServerParameters(configuration, listener)
         isSubmission = listener.submission
         entrance = listener.proxyProtocol ? .proxied(trusted: listener.trustedProxies) : .direct

@@ -158,14 +158,13 @@ final class Logins {
         _ client: IPAddress, _ session: ConnectionID
     ) {
         conclusions.add(to: result)
-        var metadata: Logger.Metadata = [
-            "client": "\(client)", "session": "\(SessionID(session))",
-            "result": "\(result.rawValue)",
+        var metadata: LogFields = [
+            .client: "\(client)", .session: "\(SessionID(session))", .result: "\(result.rawValue)",
         ]
         if isUser || source.hasUser(user) {
-            metadata["user"] = "\(user.prefix(Self.loggedNameCount))"
+            metadata[.user] = "\(user.prefix(Self.loggedNameCount))"
         }
-        log.log(level: level, "authentication", metadata: metadata)
+        log.write(.authentication, at: level, metadata)
     }
 
     // MARK: Reloading

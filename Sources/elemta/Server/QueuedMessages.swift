@@ -42,7 +42,7 @@ final class QueuedMessages: AcceptedMessages {
     private func warn(of settings: DeliverySettings) {
         for route in settings.routes {
             guard let obstacle = route.obstacle else { continue }
-            log.warning("route_obstructed", metadata: ["problem": "\(obstacle)"])
+            log.write(.routeObstructed, [.problem: "\(obstacle)"])
         }
     }
 
@@ -83,22 +83,22 @@ final class QueuedMessages: AcceptedMessages {
     }
 
     func answered(_ envelope: Envelope, session: String) {
-        log.info(
-            "message_accepted",
-            metadata: [
-                "id": "\(envelope.id)", "session": "\(session)",
-                "client": "\(envelope.client.address.map { "\($0)" } ?? "")",
-                "from": "\(envelope.reversePath)", "recipients": "\(envelope.recipients.count)",
-                "octets": "\(envelope.summary.octetCount)",
-                "protocol": "\(envelope.client.protocolName)",
-            ])
+        var fields: LogFields = [
+            .id: "\(envelope.id)", .session: "\(session)",
+            .client: "\(envelope.client.address.map { "\($0)" } ?? "")",
+            .from: "\(envelope.reversePath)", .recipients: "\(envelope.recipients.count)",
+            .octets: "\(envelope.summary.octetCount)",
+            .protocolName: "\(envelope.client.protocolName)",
+        ]
+        if let user = envelope.client.user { fields[.user] = "\(user)" }
+        log.write(.messageAccepted, fields)
     }
 
     var queue: any QueueView { spool }
 
     private(set) var rules: DeliveryRules?
 
-    var readyFields: Logger.Metadata { ["queue": "\(directory)"] }
+    var readyFields: LogFields { [.queue: "\(directory)"] }
 
     /// Deliveries stop at their next message boundary and tell the spool, which commits what it has
     /// before it closes.

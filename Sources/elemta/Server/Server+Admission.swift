@@ -70,8 +70,23 @@ extension Server {
             sessions.remove(id)
             limits.release(address)
             profile.counters.outcomes.add(to: .failed)
-            log.error("connection_failed", metadata: ["client": "\(address)", "error": "\(error)"])
+            log.write(.connectionFailed, [.client: "\(address)", .error: "\(error)"])
         }
+    }
+
+    /// Says at start when the clients that the configuration allows can't all be served.
+    func warnOfFewDescriptors() {
+        let wanted = ConnectionLimits.descriptors(
+            maximum: configuration.limits.maxConnections,
+            outbound: configuration.delivery.maxConnections)
+        guard descriptorLimit < wanted else { return }
+        log.write(
+            .descriptorsShort,
+            [
+                .limit: "\(descriptorLimit)", .wanted: "\(wanted)",
+                .advice:
+                    "raise the hard limit: ulimit -Hn, LimitNOFILE= of the systemd unit, or docker run --ulimit nofile=",
+            ])
     }
 
     func rights(of address: IPAddress) -> ClientRights {
@@ -98,8 +113,26 @@ extension Server {
             bareNewlineExempt: rights.isBareNewlineExempt)
     }
 
+    /// A session begins, and whom it is for is known.
+    func opened(_ session: Session) {
+        log.write(
+            .connectionOpened,
+            [
+                .session: "\(session.id)", .client: "\(session.client)",
+                .listener: "\(session.profile.address)",
+            ])
+    }
+
     /// A session is over; its connection may still be sending its last reply.
     func ended(_ session: Session) {
+        log.write(
+            .connectionClosed,
+            [
+                .session: "\(session.id)", .client: "\(session.client)",
+                .messages: "\(session.acceptedCount)",
+                .duration: "\(Int((MonotonicTime.now - session.begin) / .milliseconds(1)))",
+                .reason: "\(session.ending.rawValue)",
+            ])
         sessions.remove(session.connectionID)
         session.profile.counters.open -= 1
         limits.release(session.client)
@@ -108,11 +141,11 @@ extension Server {
 
     /// A slow session had to go, as memory was short.
     func yielded(_ session: Session) {
-        log.info(
-            "session_cut_off",
-            metadata: [
-                "client": "\(session.client)", "session": "\(session.id)",
-                "reason": "memory is short",
+        log.write(
+            .sessionCutOff,
+            [
+                .client: "\(session.client)", .session: "\(session.id)",
+                .reason: "memory is short",
             ])
     }
 
@@ -121,8 +154,7 @@ extension Server {
     }
 
     private func refused(_ client: IPAddress, because reason: String) {
-        log.info(
-            "connection_refused", metadata: ["client": "\(client)", "reason": "\(reason)"])
+        log.write(.connectionRefused, [.client: "\(client)", .reason: "\(reason)"])
     }
 }
 

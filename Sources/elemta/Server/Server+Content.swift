@@ -63,18 +63,25 @@ extension Server {
         messages.answered(envelope, session: "\(session.id)")
     }
 
-    func contentFileFailed(_ id: MessageID, because reason: String) {
-        log.error("content_file_failed", metadata: ["id": "\(id)", "error": "\(reason)"])
+    func contentFileFailed(_ id: MessageID, because reason: String, of session: Session) {
+        log.write(
+            .contentFileFailed,
+            [.id: "\(id)", .session: "\(session.id)", .error: "\(reason)"])
     }
 
     /// A refusal, for the log; what the client said isn't in it.
-    func replied(_ reply: Reply, to session: Session) {
-        log.debug(
-            "command_rejected",
-            metadata: [
-                "client": "\(session.client)", "session": "\(session.id)",
-                "reply": "\(reply)",
-            ])
+    func refused(_ reply: Reply, _ subject: Session.ReplySubject, of session: Session) {
+        switch subject {
+        case .command: log.write(.commandRejected, fields(of: session, reply))
+        case .message(let id):
+            var fields = fields(of: session, reply)
+            if let id { fields[.id] = "\(id)" }
+            log.write(.messageRejected, fields)
+        }
+    }
+
+    private func fields(of session: Session, _ reply: Reply) -> LogFields {
+        [.session: "\(session.id)", .client: "\(session.client)", .reply: "\(reply)"]
     }
 
     /// Hands a complete message over; `acknowledged(_:)` follows when it is safe.

@@ -21,9 +21,9 @@ extension Server {
             handover = try Handover(connection, giving: listeners.map(\.socket) + bound.http) {
                 [unowned self] phase in handoverChanged(to: phase)
             }
-            log.notice("handover_asked")
+            log.write(.handoverAsked)
         } catch {
-            log.error("handover_failed", metadata: ["error": "\(error)"])
+            log.write(.handoverFailed, [.error: "\(error)"])
         }
     }
 
@@ -39,15 +39,14 @@ extension Server {
     private func makeRoom() {
         guard case .serving = phase else { return }
         let limit = configuration.limits.shutdownTimeout
-        log.notice(
-            "handing_over", metadata: ["sessions": "\(sessions.count)", "timeout": "\(limit)"])
+        log.write(.handingOver, [.sessions: "\(sessions.count)", .timeout: "\(limit * 1000)"])
         // Not released: newcomers wait in the backlog, for the new server or, should it fail, for us.
         for listener in listeners { listener.pause() }
         drain(for: limit)
     }
 
     private func handoverFailed() {
-        log.error("handover_failed", metadata: ["error": "the new server has gone"])
+        log.write(.handoverFailed, [.error: "the new server has gone"])
         switch phase {
         case .draining where !listeners.isEmpty:
             handover = nil
@@ -64,7 +63,7 @@ extension Server {
         handover.release()
         loop.run()
         guard case .failed = handover.phase, !bound.smtp.isEmpty else {
-            log.notice("handed_over")
+            log.write(.handedOver)
             return .stopped
         }
         return .deserted

@@ -18,7 +18,7 @@ extension Server {
     func reload() {
         // Whatever the configuration says now: logrotate has moved the file.
         logWriter.reopen()
-        log.notice("log_reopened")
+        log.write(.logReopened)
         guard case .serving = phase, let pipe else { return }
         switch reloading {
         case .none: break
@@ -71,10 +71,10 @@ extension Server {
 
     private func refuse(_ problems: [String]) {
         for problem in problems {
-            var fields: Logger.Metadata = ["error": "\(problem)"]
+            var fields: LogFields = [.error: "\(problem)"]
             // Root could read it at the start.
-            if let user = configuration.user { fields["read_by"] = "\(user)" }
-            log.error("configuration_refused", metadata: fields)
+            if let user = configuration.user { fields[.readBy] = "\(user)" }
+            log.write(.configurationRefused, fields)
         }
         manager.ready("configuration refused, the former one holds")
     }
@@ -123,15 +123,14 @@ extension Server {
         self.bound.smtp = bound
         listeners = listen(on: bound)
         for warning in settings.warnings {
-            log.warning("configuration_warning", metadata: ["warning": "\(warning)"])
+            log.write(.configurationWarning, [.warning: "\(warning)"])
         }
         warnOfOpenSecrets()
-        log.notice(
-            "configuration_reloaded",
-            metadata: ["keys": "\(settings.changes.joined(separator: ","))"])
+        log.write(
+            .configurationReloaded, [.keys: "\(settings.changes.joined(separator: ","))"])
         if !restartNeeded.isEmpty {
-            log.warning(
-                "restart_needed", metadata: ["keys": "\(restartNeeded.joined(separator: ","))"])
+            log.write(
+                .restartNeeded, [.keys: "\(restartNeeded.joined(separator: ","))"])
         }
         manager.ready("listening on \(ReadyLine.addresses(of: self))")
     }

@@ -19,20 +19,20 @@ extension Server {
 
     func tlsEstablished(_ summary: TLSSummary, of session: Session) {
         counters.countTLS(summary)
-        log.debug(
-            "tls_established",
-            metadata: [
-                "client": "\(session.client)", "session": "\(session.id)",
-                "protocol": "\(summary.protocolName)", "cipher": "\(summary.cipher)",
+        log.write(
+            .tlsEstablished,
+            [
+                .client: "\(session.client)", .session: "\(session.id)",
+                .protocolName: "\(summary.protocolName)", .cipher: "\(summary.cipher)",
             ])
     }
 
     func tlsFailed(_ error: ReactorError, of session: Session) {
         counters.tlsFailures += 1
-        log.info(
-            "tls_failed",
-            metadata: [
-                "client": "\(session.client)", "session": "\(session.id)", "error": "\(error)",
+        log.write(
+            .tlsFailed,
+            [
+                .client: "\(session.client)", .session: "\(session.id)", .error: "\(error)",
             ])
     }
 
@@ -58,11 +58,11 @@ extension Server {
         guard auth.enabled, !auth.requireTLS else { return }
         for listener in configuration.listeners where listener.tls != .implicit {
             if let host = listener.address.host, host.isLoopback { continue }
-            log.warning(
-                "auth_in_clear",
-                metadata: [
-                    "listener": "\(listener.address)",
-                    "advice": "set auth.require_tls, or passwords may cross the network readable",
+            log.write(
+                .authInClear,
+                [
+                    .listener: "\(listener.address)",
+                    .advice: "set auth.require_tls, or passwords may cross the network readable",
                 ])
         }
     }

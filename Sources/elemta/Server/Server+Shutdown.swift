@@ -12,9 +12,7 @@ extension Server {
         switch phase {
         case .serving:
             let limit = configuration.limits.shutdownTimeout
-            log.notice(
-                "shutting_down",
-                metadata: ["sessions": "\(sessions.count)", "timeout": "\(limit)"])
+            log.write(.shuttingDown, [.sessions: "\(sessions.count)", .timeout: "\(limit * 1000)"])
             // Released listeners refuse: a client goes to another MX at once instead of waiting.
             releaseSockets()
             drain(for: limit)
@@ -42,7 +40,7 @@ extension Server {
 
     /// Time is up: whoever is still there is told (RFC 5321 3.8) and cut off.
     private func cutOff() {
-        log.warning("shutdown_timeout", metadata: ["sessions": "\(sessions.count)"])
+        log.write(.shutdownTimeout, [.sessions: "\(sessions.count)"])
         phase = .draining(loop.after(Self.farewell) { [unowned self] in loop.stop() })
         sessions.forEach { _, session in session.cutOff() }
         stopIfDrained()

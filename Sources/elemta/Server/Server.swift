@@ -52,6 +52,8 @@ final class Server {
     var policy: RelayPolicy
     let messages: any AcceptedMessages
     var timeouts: SessionTimeouts
+    /// Descriptors that the process may have, after the limit was raised.
+    let descriptorLimit: Int
     /// Who gets mail for `<Postmaster>`.
     var postmaster: Mailbox?
     let sessions = ConnectionTable<Session>()
@@ -110,6 +112,7 @@ final class Server {
         self.logWriter = logWriter
         self.reader = reader
         loop = try EventLoop()
+        descriptorLimit = DescriptorLimit.raise().soft
         limits = ConnectionLimits(configuration, isMonitored: !bound.http.isEmpty)
         token = try AccessToken(configuration.http.token)
         budget = MemoryBudget(limit: configuration.limits.memory)
@@ -169,7 +172,11 @@ final class Server {
         timers.append(watchLoopLag())
         warnOfOpenSecrets()
         phase = .serving
-        log.notice("ready", metadata: ReadyLine.metadata(of: self))
+        warnOfFewDescriptors()
+        if ReadyLine.isForPeople, configuration.logging.format == .text {
+            logWriter.show(ReadyLine.words(of: self))
+        }
+        log.write(.ready, ReadyLine.metadata(of: self))
         manager.ready(
             "listening on \(ReadyLine.addresses(of: self))", isSuccessor: takeover != nil)
         takeover?.finish()
@@ -230,6 +237,6 @@ final class Server {
         messages.stop()
         logins?.stop()
         recipients?.stop()
-        log.notice("stopped")
+        log.write(.stopped)
     }
 }

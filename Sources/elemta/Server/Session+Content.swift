@@ -58,11 +58,13 @@ extension Session {
     func committed(_ verdict: Verdict) {
         guard isServing else { return }
         if case .committing(let envelope, _) = message, case .accepted = verdict {
+            acceptedCount += 1
             server.accepted(envelope, from: self)
         }
+        let id = message.id
         message = .none
         transactionEnded()
-        perform(machine.resume(with: verdict))
+        perform(machine.resume(with: verdict), of: id)
         serve()
     }
 
@@ -70,11 +72,11 @@ extension Session {
     func contentWasSpilled(_ id: MessageID, _ result: SpillResult) {
         switch (message, result) {
         case (.arriving(let content), .failed(let reason)) where content.id == id:
-            server.contentFileFailed(id, because: reason)
+            server.contentFileFailed(id, because: reason, of: self)
             message = .refused
             machine.failContent(with: .insufficientStorage)
         case (.syncing(let content, _), .failed(let reason)) where content.id == id:
-            server.contentFileFailed(id, because: reason)
+            server.contentFileFailed(id, because: reason, of: self)
             committed(.refuse(.insufficientStorage))
             return
         case (.syncing(let content, let envelope), .finished(let file)) where content.id == id:
@@ -118,6 +120,17 @@ extension Session {
         case .none, .refused: 0
         case .arriving(let content), .syncing(let content, _): content.memoryCount
         case .committing(_, let octetCount): octetCount
+        }
+    }
+}
+
+extension Session.Message {
+    /// Nil where there is none, or it is gone.
+    var id: MessageID? {
+        switch self {
+        case .none, .refused: nil
+        case .arriving(let content), .syncing(let content, _): content.id
+        case .committing(let envelope, _): envelope.id
         }
     }
 }

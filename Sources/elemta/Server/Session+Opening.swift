@@ -13,6 +13,7 @@ extension Session {
     }
 
     private func clientIsKnown() {
+        server.opened(self)
         if profile.isImplicitTLS {
             opening = .handshake
             shakeHands(isInputEncrypted: true)

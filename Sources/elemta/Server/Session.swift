@@ -46,6 +46,25 @@ final class Session: ConnectionDelegate {
         case committing(Envelope, octetCount: Int)
     }
 
+    /// Who ended the session, for the log.
+    enum Ending: String {
+        /// The client closed the connection, without QUIT.
+        case client
+        /// With QUIT (RFC 5321 4.1.1.10).
+        case quit
+        /// With 421, or the connection was closed for what the client did or didn't do.
+        case server
+        /// The connection broke.
+        case failed
+    }
+
+    /// What a reply is about.
+    enum ReplySubject {
+        case command
+        /// The whole of a message, of which a name is known where one was given.
+        case message(MessageID?)
+    }
+
     /// Commands served in one callback before the other clients have their turn.
     private static let commandsPerTurn = 64
 
@@ -72,6 +91,9 @@ final class Session: ConnectionDelegate {
     /// Octets of the envelope so far, and of everything that was accounted for last.
     var envelopeCount: Int32 = 0
     var accountedCount: Int32 = 0
+    /// Messages answered 250.
+    var acceptedCount: Int32 = 0
+    var ending = Ending.client
     let begin = MonotonicTime.now
     /// When the client last did something that counts.
     var progress = MonotonicTime.now
@@ -113,6 +135,7 @@ final class Session: ConnectionDelegate {
             isLastInput = true
             serve()
         case .failed(let error):
+            ending = .failed
             if case .handshake = machine.expectation { server.tlsFailed(error, of: self) }
             end()
         case .closed: end()
@@ -197,23 +220,29 @@ final class Session: ConnectionDelegate {
 
     /// Does what the machine says, at once or, for `.delay`, when its time has come: so long after
     /// `start`, or from now on.
-    func perform(_ action: Action, delayedFrom start: MonotonicTime? = nil) {
+    ///
+    /// - Parameter id: the message that the action is about, when it is this session's no longer.
+    func perform(
+        _ action: Action, delayedFrom start: MonotonicTime? = nil, of id: MessageID? = nil
+    ) {
         switch action {
         case .none: break
         case .reply(let reply): send(reply)
         case .close(let reply):
+            ending = reply?.code == 221 ? .quit : .server
             if let reply { send(reply) }
             finish()
         case .delay(let seconds): wait(until: (start ?? .now) + .seconds(seconds))
         case .startTLS(let reply): startTLS(after: reply)
-        case .debug(let view): send(machine.debugReply(view, sessionID: "\(id)"))
+        case .debug(let view): send(machine.debugReply(view, sessionID: "\(self.id)"))
         case .ask(let question): perform(answer(question))
         case .abandonContent: dropContent()
         case .refuseContent(let reply):
+            let id = id ?? message.id
             dropContent()
             message = .none
             transactionEnded()
-            send(reply)
+            send(reply, to: .message(id))
         }
     }
 
@@ -278,12 +307,12 @@ final class Session: ConnectionDelegate {
 
     // MARK: Sending
 
-    func send(_ reply: Reply) {
+    func send(_ reply: Reply, to subject: ReplySubject = .command) {
         connection?.write(reply.octets)
         server.counters.count(reply, to: command, octets: contentCount)
         // An intermediate reply isn't the last one to its command.
         if !(300...399).contains(reply.code) { command = nil }
-        if !reply.isPositive { server.replied(reply, to: self) }
+        if !reply.isPositive { server.refused(reply, subject, of: self) }
     }
 
     /// A client that sends and doesn't read must not fill our memory with its replies.

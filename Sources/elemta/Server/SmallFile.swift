@@ -20,4 +20,21 @@ enum SmallFile {
     static func lines(of path: String) -> [Substring] {
         (read(path) ?? "").split(separator: "\n")
     }
+
+    /// What lies in a directory, in no order; empty when it can't be read.
+    static func names(in directory: String) -> [String] {
+        guard let stream = unsafe opendir(directory) else { return [] }
+        defer { unsafe closedir(stream) }
+        var names: [String] = []
+        // Safe because an entry is copied before the next is read, and its name ends with a NUL.
+        while let entry = unsafe readdir(stream) {
+            names.append(
+                unsafe withUnsafePointer(to: &entry.pointee.d_name) { name in
+                    unsafe name.withMemoryRebound(to: CChar.self, capacity: 256) {
+                        unsafe String(cString: $0)
+                    }
+                })
+        }
+        return names.filter { $0 != "." && $0 != ".." }
+    }
 }

@@ -1,0 +1,122 @@
+import ElemtaThreads
+import Glibc
+import Logging
+import Testing
+
+@testable import elemta
+
+/// A pipe that nobody reads before `lines()` is asked for.
+private final class StalledPipe {
+    let input: Int32
+    private let output: Int32
+
+    init() throws {
+        var ends: [Int32] = [-1, -1]
+        // Safe because two descriptors are written into two places.
+        try #require(unsafe pipe(&ends) == 0)
+        (output, input) = (ends[0], ends[1])
+    }
+
+    /// Everything that was and is written, until `end` has run: nobody writes after it.
+    func lines(end: () -> Void) throws -> [Substring] {
+        let text = Locked<[UInt8]>([])
+        let reader = try NamedThread("test-reader") { [output] in
+            var buffer = [UInt8](repeating: 0, count: 65_536)
+            while case let count = Descriptors.read(output, into: &buffer), count > 0 {
+                text.withLock { $0.append(contentsOf: buffer[..<count]) }
+            }
+            close(output)
+        }
+        end()
+        close(input)
+        reader.join()
+        return String(decoding: text.withLock { $0 }, as: UTF8.self).split(separator: "\n")
+    }
+}
+
+private func logger(_ writer: LogWriter) -> Logger {
+    Logger(label: "test") { _ in WriterLogHandler(writer: writer) }
+}
+
+@Suite("LogWriter", .timeLimit(.minutes(1))) struct LogWriterTests {
+    @Test(
+        "a reader that has stopped costs debug lines first, then information, and all are counted")
+    func stalledOutput() throws {
+        let pipe = try StalledPipe()
+        let writer = try LogWriter(
+            file: "", form: .text, level: .debug, output: pipe.input)
+        let log = logger(writer)
+        let posted = LogWriter.capacity * 2
+        // Nobody reads: this must return all the same.
+        for index in 0..<posted {
+            log.debug("test_debug", metadata: ["n": "\(index)"])
+            if index % 2 == 0 { log.info("test_info") }
+            if index % 4 == 0 { log.write(.messageAccepted, [.id: "\(index)"]) }
+            if index % 20 == 0 { log.warning("test_warning") }
+        }
+        let lines = try pipe.lines { writer.stop() }
+        func count(_ word: String) -> Int { lines.count { $0.contains(" \(word)") } }
+        var dropped: [String: Int] = [:]
+        for line in lines where line.contains(" log_lines_dropped ") {
+            for field in line.split(separator: " ").dropFirst(3) {
+                let parts = field.split(separator: "=")
+                dropped[String(parts[0]), default: 0] += Int(parts[1]) ?? 0
+            }
+        }
+        #expect(count("test_debug") + dropped["debug", default: 0] == posted)
+        #expect(
+            count("test_info") + count("message_accepted") + dropped["info", default: 0]
+                == posted / 2 + posted / 4)
+        #expect(count("test_warning") == posted / 20)
+        #expect(dropped["notice"] == 0)
+        let (debug, info) = (count("test_debug"), count("test_info"))
+        #expect(debug < posted / 2 && debug < info * 2, "debug goes first")
+        #expect(info < count("message_accepted") * 2, "then information, then messages")
+    }
+
+    @Test("a file that is full is told of once, and again when it can be written")
+    func fullFile() throws {
+        let path = "/tmp/elemta-log-\(UInt64.random(in: 0...UInt64.max))"
+        defer { unsafe unlink(path) }
+        // Safe because both are strings of ours, here and above.
+        try #require(unsafe symlink("/dev/full", path) == 0)
+        var file = LogFile(path: path, form: .text)
+        try file.open()
+        defer { file.close() }
+        #expect(
+            file.write(Array("a\nb\n".utf8))
+                == LogSummary(
+                    .logFileFailed, [.file: "\(path)", .error: "No space left on device"]))
+        #expect(file.write(Array("c\n".utf8)) == nil, "it has been told of")
+        #expect(file.reopen() == nil)
+        #expect(file.write(Array("d\n".utf8)) == nil)
+        unsafe unlink(path)
+        #expect(file.reopen() == nil)
+        #expect(
+            file.write(Array("e\n".utf8))
+                == LogSummary(.logFileRestored, [.file: "\(path)", .lostLines: "4"]))
+        #expect(file.write(Array("f\n".utf8)) == nil)
+        #expect(SmallFile.read(path) == "e\nf\n")
+    }
+
+    @Test("a file that can't be opened anew is told of, and the old one is written on")
+    func lostFolder() throws {
+        let folder = "/tmp/elemta-log-\(UInt64.random(in: 0...UInt64.max))"
+        let path = "\(folder)/elemta.log"
+        var file = LogFile(path: path, form: .text)
+        try file.open()
+        defer { file.close() }
+        // Safe because both are strings of ours.
+        try #require(unsafe rename(path, "\(path).1") == 0)
+        try #require(unsafe mkdir(path, 0o700) == 0)
+        defer {
+            for name in [path, folder] { unsafe rmdir(name) }
+        }
+        #expect(
+            file.reopen()
+                == LogSummary(.logFileFailed, [.file: "\(path)", .error: "Is a directory"]))
+        #expect(file.write(Array("a\n".utf8)) == nil)
+        #expect(SmallFile.read("\(path).1") == "a\n")
+        unsafe unlink("\(path).1")
+    }
+}
