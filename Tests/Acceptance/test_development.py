@@ -308,7 +308,7 @@ class NothingLeaves(DevelopmentCase):
     def test_nothing_is_there_that_could_deliver(self):
         names = self.threads(self.developer())
         ours = [name for name in names if name.startswith("elemta-")]
-        self.assertEqual(ours, ["elemta-control", "elemta-log"])
+        self.assertEqual(ours, ["elemta-log"])
 
     def test_the_queue_has_one_user(self):
         production = self.server()

@@ -1,5 +1,6 @@
 """The mail programs of others: swaks, curl, msmtp, openssl, smtp-source and smtp-sink."""
 
+import errno
 import os
 import re
 import shutil
@@ -148,12 +149,13 @@ class SmtpSink:
 
 
 def can_bind(host, port, family=socket.AF_INET):
+    """Whether we may. Another test that asks at the same moment is no reason why not."""
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
         return True
 
 
