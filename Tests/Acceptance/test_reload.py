@@ -138,16 +138,18 @@ class Routes(Reload):
         hanging = self.sink(faults={"content": Always(SILENCE)})
         server = self.server({**routes_to(hanging), "queue": {"retry_schedule": [1]}})
         with self.client(server) as client:
-            for number in range(20):
+            for number in range(60):
                 content = b"Subject: %d\r\n\r\n" % number
                 self.assertReply(client.message("a@example.org", ["b@example.com"], content), "250")
         until(lambda: any(c.startswith((b"BDAT", b"DATA")) for c in hanging.commands), "a delivery under way")
         sink = self.sink()
         self.reload(server, routes_to(sink))
+        # Another that has nothing to do with routes doesn't make it forget.
+        self.reload(server, {"limits": {"max_errors": 30}})
         hanging.close()
-        sink.wait_for(20)
+        sink.wait_for(60)
         server.until_nothing_waits()
-        self.assertEqual(len(sink.messages), 20)
+        self.assertEqual(len(sink.messages), 60)
 
     def test_a_maildir_where_there_was_none(self):
         server = self.server()

@@ -59,6 +59,9 @@ final class OperationJob: Sendable {
     /// Whether somebody still waits for the rest of it.
     var isWanted: Bool { wanted() }
 
+    /// An operator waits for it to end.
+    var isAskedFor: Bool { work != .reroute }
+
     /// Ends without having been finished.
     func end(_ failure: SpoolError) {
         let last = state.withLock { state in

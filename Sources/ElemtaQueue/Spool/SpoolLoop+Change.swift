@@ -7,8 +7,10 @@ extension SpoolLoop {
         options.delayWarning = change.options.delayWarning
         options.minimumFree = change.options.minimumFree
         dispatch = change.dispatch
+        guard change.isRouting else { return }
+        // Whoever is with a worker is found again.
         schedule.travellers = []
-        if change.isRouting { reroute(.all) }
+        reroute(.all)
     }
 
     /// Has the messages of a selection sorted by destination anew, in slices between batches.

@@ -220,10 +220,10 @@ final class SpoolLoop {
         !outcomes.isEmpty || !jobs.isEmpty || !expired.isEmpty || !damaged.isEmpty
     }
 
-    /// Nobody waits for a disk that may never work again.
+    /// Nobody waits for a disk that may never work again. What nobody waits for goes on with it.
     func endJobs(_ error: SpoolError) {
-        let ended = jobs
-        jobs = []
+        let ended = jobs.filter(\.isAskedFor)
+        jobs.removeAll(where: \.isAskedFor)
         for job in ended { job.end(error) }
     }
 
