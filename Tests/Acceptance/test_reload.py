@@ -279,6 +279,28 @@ class WhatIsRefused(WithCertificates, Reload):
         self.assertEqual(self.keys(self.reload(server, {"hostname": "new.example.com"})), ["hostname"])
 
 
+class AtAnyTime(Reload):
+    def test_at_the_start(self):
+        server = self.unstarted_server().launch()
+        until(lambda: " starting " in server.log, "its first line")
+        while " ready " not in server.log and server.is_running:
+            server.process.send_signal(signal.SIGHUP)
+        until(lambda: "configuration_reloaded" in server.log, "the reload that was asked for")
+
+    def test_at_the_end(self):
+        hanging = self.sink(faults={"content": Always(SILENCE)})
+        server = self.server(routes_to(hanging))
+        with self.client(server) as client:
+            self.assertReply(client.message("a@example.org", ["b@example.com"], b"Subject: x\r\n\r\n"), "250")
+        until(lambda: any(c.startswith((b"BDAT", b"DATA")) for c in hanging.commands), "a delivery under way")
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: not (server.directory / "queue/control.sock").exists(), "the server leaving the queue")
+        self.assertTrue(server.is_running)
+        server.process.send_signal(signal.SIGHUP)
+        self.assertEqual(server.wait(), 0)
+        self.assertIn(" stopped", server.log)
+
+
 class UnderASupervisor(Reload):
     def test_it_is_told_of_the_reload(self):
         directory = self.directory()

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import pwd
+import re
 import signal
 import socket
 import threading
@@ -11,6 +12,7 @@ import unittest
 
 from harness.case import Case, routes_to, unique
 from harness.client import Client, Closed
+from harness.sink import SILENCE, Always
 from harness.waiting import PATIENCE, until
 
 # Seconds of new connections around the takeover, and how many of them in each.
@@ -26,6 +28,30 @@ class Takeover(Case):
             "queue_dir": str(server.directory / "queue"),
         }
         return self.unstarted_server(configuration | (changes or {}), arguments=["--takeover"], **options)
+
+    def rename(self, server):
+        server.configuration = server.configuration | {"hostname": "new.example.com"}
+        server.write_configuration()
+        server.process.send_signal(signal.SIGHUP)
+
+    def asker(self, server):
+        """Somebody who has been given the sockets."""
+        asker = socket.socket(socket.AF_UNIX)
+        asker.settimeout(20 * PATIENCE)
+
+        def asked():
+            asker.close()
+            asker.__init__(socket.AF_UNIX)
+            asker.settimeout(20 * PATIENCE)
+            asker.connect(str(server.directory / "queue/control.sock"))
+            asker.sendall(b"handover\x001\x00\n")
+            octet, descriptors, _, _ = socket.recv_fds(asker, 1, 16)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return octet == b"."
+
+        until(asked, "the sockets")
+        return asker
 
     def assertServes(self, address, greeting="220"):
         with Client(address) as client:
@@ -232,13 +258,103 @@ class Accidents(Takeover):
 
     def test_a_reload_meanwhile_changes_nothing(self):
         first, busy, second = self.being_replaced()
-        first.process.send_signal(signal.SIGHUP)
+        self.rename(first)
         until(lambda: "log_reopened" in first.log, "the signal")
         self.assertReply(busy.data(b"Subject: x\r\n\r\n"), "250 2.0.0")
         busy.close()
         self.assertEqual(first.wait(), 0)
+        self.assertNotIn("configuration_reloaded", first.log)
         until(lambda: " ready " in second.log, "the new server")
         self.assertServes(first.address)
+
+
+    def test_signals_to_the_one_that_waits(self):
+        first, busy, second = self.being_replaced()
+        for _ in range(3):
+            second.process.send_signal(signal.SIGHUP)
+        busy.close()
+        self.assertEqual(first.wait(), 0)
+        until(lambda: "configuration_reloaded" in second.log, "the reload that was asked for")
+        self.assertServes(first.address)
+
+
+class SignalsToTheOldServer(Takeover):
+    def released(self, **options):
+        """One that has left the queue, and whoever it waits for."""
+        first = self.server(**options)
+        asker = self.asker(first)
+        self.addCleanup(asker.close)
+        asker.sendall(b"t")
+        self.assertEqual(asker.recv(1), b"f")
+        return first, asker
+
+    def test_one_that_waits_for_the_new_one_stops(self):
+        first, asker = self.released()
+        first.process.send_signal(signal.SIGTERM)
+        self.assertEqual(first.wait(), 0)
+        self.assertEqual(asker.recv(1), b"")
+        self.assertNotIn("handed_over", first.log)
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(first.address)
+
+    def leaving(self):
+        """One that gives a delivery its last seconds before it lets go of the queue."""
+        sink = self.sink(faults={"content": Always(SILENCE)})
+        first = self.server(routes_to(sink))
+        with self.client(first) as client:
+            self.assertReply(client.message("a@example.org", ["b@example.com"], b"Subject: x\r\n\r\n"), "250")
+        until(lambda: any(c.startswith((b"BDAT", b"DATA")) for c in sink.commands), "a delivery under way")
+        asker = self.asker(first)
+        self.addCleanup(asker.close)
+        asker.sendall(b"t")
+        until(lambda: "handing_over" in first.log, "the old server handing over")
+        until(lambda: not (first.directory / "queue/control.sock").exists(), "the old server leaving the queue")
+        return first, asker
+
+    def test_one_that_leaves_the_queue_stops_for_good(self):
+        first, asker = self.leaving()
+        first.process.send_signal(signal.SIGTERM)
+        first.process.send_signal(signal.SIGHUP)
+        self.assertEqual(first.wait(), 0)
+        self.assertIn(" stopped", first.log)
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(first.address)
+
+    def catches(self, server, number):
+        status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
+        return int(re.search(r"SigCgt:\s+(\w+)", status)[1], 16) >> (number - 1) & 1
+
+    def test_a_second_signal_stops_it_at_once(self):
+        first, asker = self.leaving()
+        first.process.send_signal(signal.SIGTERM)
+        # Two that are sent at once are one.
+        until(lambda: not self.catches(first, signal.SIGTERM), "the first signal")
+        first.process.send_signal(signal.SIGTERM)
+        self.assertEqual(first.wait(2), -signal.SIGTERM)
+        first.process = None
+
+    def test_a_reload_is_made_up_for_when_the_new_one_fails(self):
+        first = self.server({"limits": {"shutdown_timeout": 300}})
+        busy = self.client(first)
+        busy.envelope("a@example.org", ["b@example.com"])
+        second = self.successor(first)
+        second.launch()
+        until(lambda: "handing_over" in first.log, "the old server handing over")
+        self.rename(first)
+        until(lambda: "log_reopened" in first.log, "the signal")
+        second.kill()
+        self.assertIsRenamed(first)
+
+    def test_a_reload_is_made_up_for_when_it_had_left_the_queue(self):
+        first, asker = self.released()
+        self.rename(first)
+        asker.close()
+        self.assertIsRenamed(first)
+
+    def assertIsRenamed(self, server):
+        until(lambda: "configuration_reloaded keys=hostname" in server.log, "the reload that was asked for")
+        with Client(server.address) as client:
+            self.assertIn("new.example.com", client.greeting.lines[0])
 
 
 class AFailure(Takeover):
@@ -317,25 +433,6 @@ class AFailure(Takeover):
         until(lambda: first.log.count("handover_failed") == 5, "five failures in the log")
         self.assertReply(idle.command("NOOP"), "250")
         self.assertGoesOn(first)
-
-    def asker(self, server):
-        """Somebody who has been given the sockets."""
-        asker = socket.socket(socket.AF_UNIX)
-        asker.settimeout(20 * PATIENCE)
-
-        def asked():
-            asker.close()
-            asker.__init__(socket.AF_UNIX)
-            asker.settimeout(20 * PATIENCE)
-            asker.connect(str(server.directory / "queue/control.sock"))
-            asker.sendall(b"handover\x001\x00\n")
-            octet, descriptors, _, _ = socket.recv_fds(asker, 1, 16)
-            for descriptor in descriptors:
-                os.close(descriptor)
-            return octet == b"."
-
-        until(asked, "the sockets")
-        return asker
 
 
 @unittest.skipUnless(os.geteuid() == 0, "only root becomes somebody else")

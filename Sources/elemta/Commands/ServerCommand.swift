@@ -43,6 +43,7 @@ struct ServerCommand: ParsableCommand {
     var dev = false
 
     func run() throws {
+        PendingSignals.keepHangups()
         var overrides: [Configuration.Override] = []
         if let listen {
             overrides.append(.init(key: "listen_addr", value: listen, option: "--listen"))

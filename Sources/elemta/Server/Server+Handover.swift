@@ -52,6 +52,7 @@ extension Server {
             handover = nil
             phase = .serving
             for listener in listeners { listener.resume() }
+            reloadIfWanted()
         case .stopped: loop.stop()
         case .starting, .serving, .draining: handover = nil
         }
@@ -60,12 +61,28 @@ extension Server {
     /// After the server has stopped: waits for what becomes of the new one.
     func concludeHandover() -> Ending {
         guard let handover, case .taken = handover.phase else { return .stopped }
+        if !bound.smtp.isEmpty {
+            signals = [SIGTERM, SIGINT].map { number in
+                loop.onSignal(number) { [unowned self] in
+                    releaseSockets()
+                    loop.stop()
+                }
+            }
+            // Came while the queue was left.
+            if PendingSignals.isStopWanted { releaseSockets() }
+        }
         handover.release()
-        loop.run()
-        guard case .failed = handover.phase, !bound.smtp.isEmpty else {
+        // One that ends leaves the queue all the same.
+        if !PendingSignals.isStopWanted { loop.run() }
+        signals = []
+        PendingSignals.dieOfStops()
+        switch handover.phase {
+        case .failed:
+            return bound.smtp.isEmpty || PendingSignals.isStopWanted ? .stopped : .deserted
+        case .succeeded:
             log.write(.handedOver)
             return .stopped
+        case .offered, .taken, .released: return .stopped
         }
-        return .deserted
     }
 }

@@ -19,7 +19,7 @@ extension Server {
         // Whatever the configuration says now: logrotate has moved the file.
         logWriter.reopen()
         log.write(.logReopened)
-        guard case .serving = phase, let pipe else { return }
+        guard case .serving = phase, let pipe else { return PendingSignals.wantReload() }
         switch reloading {
         case .none: break
         case .reading(let thread), .readingAgain(let thread):
@@ -38,18 +38,30 @@ extension Server {
         }
     }
 
+    /// SIGHUP came while it could not be heeded.
+    func reloadIfWanted() {
+        if PendingSignals.takeReload() { reload() }
+    }
+
     func reread(_ result: NewSettings.Result) {
+        let isOld: Bool
         switch reloading {
         case .none: return
         case .reading(let thread):
             thread.join()
-            reloading = .none
+            isOld = false
         case .readingAgain(let thread):
             thread.join()
-            reloading = .none
-            return reload()
+            isOld = true
         }
-        guard case .serving = phase else { return }
+        reloading = .none
+        guard case .serving = phase else {
+            PendingSignals.wantReload()
+            // Not after STOPPING=1.
+            if !bound.smtp.isEmpty { manager.ready("making room for another server") }
+            return
+        }
+        if isOld { return reload() }
         switch result {
         case .refused(let problems): refuse(problems)
         case .found(let settings):
@@ -64,7 +76,9 @@ extension Server {
     func endReloading() {
         switch reloading {
         case .none: break
-        case .reading(let thread), .readingAgain(let thread): thread.join()
+        case .reading(let thread), .readingAgain(let thread):
+            thread.join()
+            PendingSignals.wantReload()
         }
         reloading = .none
     }

@@ -26,7 +26,7 @@ extension Server {
         }
     }
 
-    private func releaseSockets() {
+    func releaseSockets() {
         listeners = []
         bound = ([], [])
     }

@@ -83,7 +83,7 @@ final class Server {
     /// Released last: while it lives other threads find the loop.
     var pipe: EventPipe<Notice>?
     private var timers: [LoopTimer] = []
-    private var signals: [SignalWatch] = []
+    var signals: [SignalWatch] = []
     let logWriter: LogWriter
     let reader: NewSettings.Reader
     var reloading = Reloading.none
@@ -180,6 +180,7 @@ final class Server {
         manager.ready(
             "listening on \(ReadyLine.addresses(of: self))", isSuccessor: takeover != nil)
         takeover?.finish()
+        reloadIfWanted()
         if let period = manager.signOfLife {
             timers.append(loop.every(period) { [manager] in manager.alive() })
         }
@@ -204,6 +205,7 @@ final class Server {
     }
 
     private func watchSignals() {
+        PendingSignals.keepStops()
         signals = [
             loop.onSignal(SIGTERM) { [unowned self] in stopWanted() },
             loop.onSignal(SIGINT) { [unowned self] in stopWanted() },
@@ -229,6 +231,8 @@ final class Server {
         endReloading()
         timers = []
         signals = []
+        // Who was told to stop and still leaves the queue stops at once at a second signal.
+        if bound.smtp.isEmpty { PendingSignals.dieOfStops() }
         control?.stop()
         control = nil
         monitoring = nil
