@@ -34,6 +34,13 @@ import Testing
                 .hasSuffix(#""helo":"a\"b\u000d\u000a\u001b\u2028"}"# + "\n"))
     }
 
+    @Test("as JSON nothing turns the direction of reading, whatever a client sends")
+    func jsonDirection() {
+        #expect(
+            line(["helo": "a\u{202E}b\u{200B}\u{E0001}é\u{7F}"], as: .json)
+                .hasSuffix(#""helo":"a\u202eb\u200b\udb40\udc01é\u007f"}"# + "\n"))
+    }
+
     @Test(
         "nothing a client sent ends a line or passes for another field",
         arguments: [

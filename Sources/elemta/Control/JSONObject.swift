@@ -27,18 +27,20 @@ struct JSONObject {
 
     var line: [UInt8] { Array("\(text)\n".utf8) }
 
-    /// Controls as `\u00XX`, also those of the C1 range and the Unicode line ends, so that the
-    /// line stays one wherever it is printed.
+    /// What isn't harmless as `\uXXXX`, so that the line stays one, and reads as it is, wherever it
+    /// is printed; above U+FFFF as a surrogate pair (RFC 8259 section 7).
     static func quoted(_ text: String) -> String {
         var quoted = "\""
         for scalar in text.unicodeScalars {
             switch scalar {
             case "\"": quoted += "\\\""
             case "\\": quoted += "\\\\"
-            case "\u{0}"..."\u{1F}", "\u{7F}"..."\u{9F}", "\u{2028}", "\u{2029}":
-                let digits = String(scalar.value, radix: 16)
-                quoted += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-            default: quoted.unicodeScalars.append(scalar)
+            case _ where scalar.isHarmless: quoted.unicodeScalars.append(scalar)
+            default:
+                for unit in UTF16.encode(scalar).map(Array.init) ?? [] {
+                    let digits = String(unit, radix: 16)
+                    quoted += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+                }
             }
         }
         return quoted + "\""
