@@ -21,7 +21,7 @@ extension Session {
         connection.withInput { content.append(moving: count, from: &$0) }
         content.complete(header: machine.headerFields)
         guard content.makeRoom(in: server.budget) else {
-            message = .refused
+            message = .refused(content.id)
             machine.failContent(with: .insufficientStorage)
             return
         }
@@ -73,7 +73,7 @@ extension Session {
         switch (message, result) {
         case (.arriving(let content), .failed(let reason)) where content.id == id:
             server.contentFileFailed(id, because: reason, of: self)
-            message = .refused
+            message = .refused(content.id)
             machine.failContent(with: .insufficientStorage)
         case (.syncing(let content, _), .failed(let reason)) where content.id == id:
             server.contentFileFailed(id, because: reason, of: self)
@@ -105,7 +105,16 @@ extension Session {
         case .arriving(let content), .syncing(let content, _): content.abandon()
         case .none, .refused, .committing: break
         }
-        message = .refused
+        message = .refused(message.id)
+    }
+
+    /// What a reply is about that ends the session: a message that was on its way is lost with it.
+    var contentSubject: ReplySubject {
+        switch message {
+        case .arriving, .refused: .message(message.id)
+        // The spool may still take it.
+        case .none, .syncing, .committing: .command
+        }
     }
 
     private func trace(of transaction: MailTransaction) -> ClientTrace {
@@ -125,10 +134,11 @@ extension Session {
 }
 
 extension Session.Message {
-    /// Nil where there is none, or it is gone.
+    /// Nil where there is none, or it had no name.
     var id: MessageID? {
         switch self {
-        case .none, .refused: nil
+        case .none: nil
+        case .refused(let id): id
         case .arriving(let content), .syncing(let content, _): content.id
         case .committing(let envelope, _): envelope.id
         }

@@ -38,8 +38,8 @@ final class Session: ConnectionDelegate {
     indirect enum Message {
         case none
         case arriving(IncomingContent)
-        /// Refused on the way: what still comes is read and dropped.
-        case refused
+        /// Refused on the way: what still comes is read and dropped. With the name that it had.
+        case refused(MessageID?)
         /// Complete; the disk has yet to sync its file. Octets of memory it still holds.
         case syncing(IncomingContent, Envelope)
         /// With the spool, with so many octets in memory; answered by `committed(_:)`.
@@ -230,7 +230,7 @@ final class Session: ConnectionDelegate {
         case .reply(let reply): send(reply)
         case .close(let reply):
             ending = reply?.code == 221 ? .quit : .server
-            if let reply { send(reply) }
+            if let reply { send(reply, to: contentSubject) }
             finish()
         case .delay(let seconds): wait(until: (start ?? .now) + .seconds(seconds))
         case .startTLS(let reply): startTLS(after: reply)
