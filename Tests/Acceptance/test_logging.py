@@ -59,6 +59,7 @@ class Steps(Case):
         server.stop()
         (rejected,) = events(server.log, "message_rejected")
         self.assertRegex(rejected["reply"], "^552 ")
+        self.assertRegex(rejected["id"], "^[0-9a-z]{13}$")
         (refused,) = events(server.log, "command_rejected")
         self.assertEqual((refused["client"], refused["session"]), (STRANGER, rejected["session"]))
         self.assertNotIn("secret-word", server.log)
@@ -97,6 +98,17 @@ class Floods(Case):
         self.assertEqual({line["client"] for line in refused}, {STRANGER})
         self.assertEqual(len(events(server.log, "message_accepted")), 30)
         self.assertEqual(len(events(server.log, "message_delivered")), 30)
+
+
+    def test_refused_content_is_counted(self):
+        server = self.server()
+        with self.client(server, STRANGER) as client:
+            for _ in range(50):
+                self.assertReply(client.message("a@example.org", ["b@example.com"], b"a\nb\r\n"), "5")
+        server.stop()
+        lines = events(server.log, "message_rejected")
+        self.assertEqual(sum(int(line.get("repeated", 1)) for line in lines), 50)
+        self.assertLess(len(lines), 30)
 
 
 class File(Case):

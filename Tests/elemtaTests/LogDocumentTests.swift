@@ -64,6 +64,7 @@ private func quoted(_ fields: [LogField]) -> String {
             #expect(LogName.named(name.rawValue) == name)
             #expect(Set(name.fields).count == name.fields.count)
             #expect(Set(name.sameness ?? []).isSubset(of: name.fields), "\(name)")
+            #expect((name.sameness ?? []).count <= 2, "\(name)")
         }
     }
 

@@ -11,7 +11,10 @@ import Testing
         _ flood: inout LogFlood, _ name: LogName, _ fields: LogFields, times: Int,
         at now: MonotonicTime = start
     ) -> Int {
-        (0..<times).count { _ in flood.admits(name, name.level, fields.metadata, at: now) }
+        (0..<times).count { _ in
+            LogFlood.Key(name, fields.metadata).map { flood.admits($0, name.level, at: now) }
+                ?? true
+        }
     }
 
     @Test("the first lines are written, the rest is counted in one line with the same fields")
@@ -52,11 +55,67 @@ import Testing
             ])
     }
 
+    @Test("a window that nobody ended is over at its time, and its count is not lost")
+    func windowEndsByItself() {
+        var flood = LogFlood()
+        let next = Self.start + LogFlood.window
+        let fields: LogFields = [.client: "192.0.2.1"]
+        #expect(admitted(&flood, .commandRejected, fields, times: 30) == LogFlood.linesAlike)
+        #expect(
+            admitted(&flood, .commandRejected, fields, times: 15, at: next) == LogFlood.linesAlike)
+        #expect(flood.end == next + LogFlood.window)
+        #expect(
+            flood.summaries(at: next) == [
+                LogSummary(.commandRejected, [.client: "192.0.2.1", .repeated: "20"])
+            ])
+        #expect(
+            flood.summaries(at: next + LogFlood.window) == [
+                LogSummary(.commandRejected, [.client: "192.0.2.1", .repeated: "5"])
+            ])
+    }
+
+    @Test("counts of windows that nobody takes are bounded, and none is lost")
+    func unsaidIsBounded() {
+        var flood = LogFlood()
+        var now = Self.start
+        for window in 0..<50 {
+            for client in 0..<20 {
+                let fields: LogFields = [.client: "\(window)-\(client)"]
+                _ = admitted(&flood, .commandRejected, fields, times: 11, at: now)
+                _ = admitted(&flood, .tlsFailed, fields, times: 11, at: now)
+            }
+            now = now + LogFlood.window
+        }
+        let summaries = flood.summaries(at: now)
+        #expect(summaries.count <= LogFlood.waitingSummaries + 2)
+        let repeated = summaries.map { $0.fields["repeated"].flatMap { Int("\($0)") } ?? 0 }
+        #expect(repeated.reduce(0, +) == 50 * 20 * 2)
+    }
+
+    @Test("refused content is counted by client and reply")
+    func refusedContentIsCounted() {
+        var flood = LogFlood()
+        var written = 0
+        for id in 0..<1_000 {
+            written += admitted(
+                &flood, .messageRejected, [.id: "\(id)", .client: "192.0.2.1", .reply: "550 No"],
+                times: 1)
+        }
+        #expect(written == LogFlood.linesAlike)
+        #expect(
+            flood.summaries(at: Self.start, isLast: true) == [
+                LogSummary(
+                    .messageRejected, [.client: "192.0.2.1", .reply: "550 No", .repeated: "990"])
+            ])
+    }
+
     @Test("what became of a message is never counted")
     func messagesAreAlwaysWritten() {
-        for name in LogName.allCases where name.rawValue.hasPrefix("message_") {
+        for name in LogName.allCases {
+            #expect(name.isOfMessage == (name.fields.contains(.id) && name.sameness == nil))
+        }
+        for name in LogName.allCases where name.isOfMessage {
             var flood = LogFlood()
-            #expect(name.sameness == nil)
             #expect(admitted(&flood, name, [.id: "1"], times: 1_000) == 1_000, "\(name)")
             #expect(flood.end == nil)
         }

@@ -38,7 +38,7 @@ private func logger(_ writer: LogWriter) -> Logger {
     Logger(label: "test") { _ in WriterLogHandler(writer: writer) }
 }
 
-@Suite("LogWriter", .timeLimit(.minutes(1))) struct LogWriterTests {
+@Suite("LogWriter", .serialized, .timeLimit(.minutes(1))) struct LogWriterTests {
     @Test(
         "a reader that has stopped costs debug lines first, then information, and all are counted")
     func stalledOutput() throws {
@@ -72,6 +72,40 @@ private func logger(_ writer: LogWriter) -> Logger {
         let (debug, info) = (count("test_debug"), count("test_info"))
         #expect(debug < posted / 2 && debug < info * 2, "debug goes first")
         #expect(info < count("message_accepted") * 2, "then information, then messages")
+    }
+
+    @Test("what was counted is written without another line, and the thread sleeps meanwhile")
+    func windowEnds() throws {
+        var ends: [Int32] = [-1, -1]
+        // Safe because two descriptors are written into two places.
+        try #require(unsafe pipe(&ends) == 0)
+        let others = Set(SmallFile.names(in: "/proc/self/task"))
+        let writer = try LogWriter(
+            file: "", form: .text, level: .info, output: ends[1], floodWindow: .milliseconds(500))
+        let log = logger(writer)
+        for _ in 0..<(LogFlood.linesAlike + 5) {
+            log.write(.commandRejected, [.client: "192.0.2.1"])
+        }
+        var text = ""
+        var buffer = [UInt8](repeating: 0, count: 65_536)
+        while !text.contains("repeated="), case let count = Descriptors.read(ends[0], into: &buffer),
+            count > 0
+        {
+            text += String(decoding: buffer[..<count], as: UTF8.self)
+        }
+        #expect(text.contains("command_rejected client=192.0.2.1 repeated=5\n"))
+        let threads = SmallFile.names(in: "/proc/self/task").filter { thread in
+            !others.contains(thread)
+                && SmallFile.read("/proc/self/task/\(thread)/comm") == "elemta-log\n"
+        }
+        #expect(!threads.isEmpty)
+        for thread in threads {
+            let spent = try #require(SmallFile.read("/proc/self/task/\(thread)/schedstat"))
+            let nanoseconds = try #require(spent.split(separator: " ").first.flatMap { Int($0) })
+            #expect(nanoseconds < 50_000_000, "of 500 ms it worked \(nanoseconds) ns")
+        }
+        writer.stop()
+        for end in ends { close(end) }
     }
 
     @Test("a file that is full is told of once, and again when it can be written")

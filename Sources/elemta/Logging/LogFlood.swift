@@ -14,60 +14,96 @@ struct LogFlood {
     static let linesAlike = 10
     /// Lines of one event that are written in a window.
     static let linesOfEvent = 200
+    /// Lines with `repeated` that wait at most, besides one of each event.
+    static let waitingSummaries = 1_000
 
-    private struct Key: Hashable {
+    /// What lines have in common that are the same. Two values at most, and no array: one is made
+    /// for each connection.
+    struct Key: Hashable {
         let name: LogName
-        /// Nil: all of that event that have no entry of their own.
-        let values: [String]?
+        private let first: String?
+        private let second: String?
+
+        /// Nil where each line is written.
+        init?(_ name: LogName, _ metadata: Logger.Metadata?) {
+            guard let sameness = name.sameness else { return nil }
+            self.name = name
+            first = sameness.first.map { metadata?[$0.rawValue]?.description ?? "" }
+            second = sameness.dropFirst().first.map { metadata?[$0.rawValue]?.description ?? "" }
+        }
+
+        /// All of that event that have no entry of their own.
+        static func rest(of name: LogName) -> Key { Key(name: name) }
+
+        private init(name: LogName) {
+            self.name = name
+            first = nil
+            second = nil
+        }
+
+        var fields: Logger.Metadata {
+            var fields: Logger.Metadata = [:]
+            for (field, value) in zip(name.sameness ?? [], [first, second]) {
+                if let value { fields[field.rawValue] = "\(value)" }
+            }
+            return fields
+        }
     }
 
     private struct Count {
         var written = 0
         var repeated = 0
         let level: Logger.Level
-        let fields: Logger.Metadata
     }
 
+    private let window: Duration
     private var counts: [Key: Count] = [:]
     private var linesOfEvents: [LogName: Int] = [:]
+    /// Of windows that are over, and whose summaries nobody has taken yet.
+    private var unsaid: [Key: Count] = [:]
     /// When the window ends that the first counted line began; nil when there was none.
     private(set) var end: MonotonicTime?
 
+    init(window: Duration = Self.window) {
+        self.window = window
+    }
+
     /// Whether the line is to be written.
-    mutating func admits(
-        _ name: LogName, _ level: Logger.Level, _ metadata: Logger.Metadata?,
-        at now: MonotonicTime
-    ) -> Bool {
-        guard let sameness = name.sameness else { return true }
-        if end == nil { end = now + Self.window }
-        let fields = (metadata ?? [:]).filter { field in
-            sameness.contains { $0.rawValue == field.key }
-        }
-        let key = Key(name: name, values: sameness.map { fields[$0.rawValue]?.description ?? "" })
-        let isFull = linesOfEvents[name, default: 0] >= Self.linesOfEvent
+    mutating func admits(_ key: Key, _ level: Logger.Level, at now: MonotonicTime) -> Bool {
+        if let end, now >= end { endWindow() }
+        if end == nil { end = now + window }
+        let isFull = linesOfEvents[key.name, default: 0] >= Self.linesOfEvent
         guard isFull || counts[key].map({ $0.written >= Self.linesAlike }) == true else {
-            linesOfEvents[name, default: 0] += 1
-            counts[key, default: Count(level: level, fields: fields)].written += 1
+            linesOfEvents[key.name, default: 0] += 1
+            counts[key, default: Count(level: level)].written += 1
             return true
         }
-        if counts[key] != nil {
-            counts[key]?.repeated += 1
-        } else {
-            let rest = Key(name: name, values: nil)
-            counts[rest, default: Count(level: level, fields: [:])].repeated += 1
-        }
+        let counted = counts[key] == nil ? Key.rest(of: key.name) : key
+        counts[counted, default: Count(level: level)].repeated += 1
         return false
     }
 
     /// Ends the window if its time has come, or at once where `isLast`, and says what was counted.
     mutating func summaries(at now: MonotonicTime, isLast: Bool = false) -> [LogSummary] {
-        guard let end, isLast || now >= end else { return [] }
-        defer { self = LogFlood() }
-        return counts.filter { $0.value.repeated > 0 }.map { key, count in
-            var fields = count.fields
+        if let end, isLast || now >= end { endWindow() }
+        guard !unsaid.isEmpty else { return [] }
+        defer { unsaid = [:] }
+        return unsaid.map { key, count in
+            var fields = key.fields
             fields[LogField.repeated.rawValue] = "\(count.repeated)"
             return LogSummary(name: key.name, level: count.level, fields: fields)
         }
+    }
+
+    private mutating func endWindow() {
+        for (key, count) in counts where count.repeated > 0 {
+            let hasPlace = unsaid[key] != nil || unsaid.count < Self.waitingSummaries
+            let place = hasPlace ? key : .rest(of: key.name)
+            unsaid[place, default: Count(level: count.level)].repeated += count.repeated
+        }
+        counts = [:]
+        linesOfEvents = [:]
+        end = nil
     }
 }
 

@@ -127,13 +127,14 @@ enum LogName: String, CaseIterable, Sendable {
     /// By which fields lines of this event are the same to `LogFlood`; nil: each one is written.
     ///
     /// Counted is what a stranger, or a disk that fails, can cause as often as it likes. Lines that
-    /// say what became of a message are never among them.
+    /// say what became of a message that was accepted are never among them. Two fields at most.
     var sameness: [LogField]? {
         switch self {
         case .connectionOpened, .connectionClosed, .commandRejected, .tlsEstablished, .tlsFailed:
             [.client]
         case .connectionRefused, .sessionCutOff: [.reason]
         case .authentication: [.client, .result]
+        case .messageRejected: [.client, .reply]
         case .connectionFailed, .spoolRefused, .directoryUnavailable: [.error]
         case .contentFileFailed: [.error]
         case .calloutFailed: [.destination]
@@ -144,7 +145,7 @@ enum LogName: String, CaseIterable, Sendable {
             .metricsExposed, .handoverAsked, .handingOver, .handedOver,
             .handoverFailed, .takingOver, .queueResumed,
             .queueCommand, .logReopened, .logLinesDropped, .logFileFailed, .logFileRestored,
-            .messageAccepted, .messageReceived, .messageRejected, .messageDelivered,
+            .messageAccepted, .messageReceived, .messageDelivered,
             .deliveryDeferred, .deliveryFailed, .deliveryPossiblyDuplicated, .relayLoginFailed,
             .messageDeferred, .messageBounced, .messageReported, .messageRemoved,
             .destinationUnreachable, .destinationReachable, .routeObstructed, .queueCheck,
@@ -163,7 +164,15 @@ enum LogName: String, CaseIterable, Sendable {
     static func named(_ name: String) -> LogName? { byName[name] }
 
     /// Whether it says what became of a message: such lines are the last of their level to be lost.
-    var isOfMessage: Bool { fields.contains(.id) }
+    var isOfMessage: Bool {
+        switch self {
+        case .messageAccepted, .messageReceived, .messageDelivered, .deliveryDeferred,
+            .deliveryFailed, .deliveryPossiblyDuplicated, .relayLoginFailed, .messageDeferred,
+            .messageBounced, .messageReported, .messageRemoved:
+            true
+        default: false
+        }
+    }
 }
 
 extension Logger {

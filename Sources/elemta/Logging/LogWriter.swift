@@ -59,7 +59,7 @@ final class LogWriter: Sendable {
     private let droppedInfo = Atomic<Int>(0)
     /// Notices, and what matters more.
     private let droppedNotice = Atomic<Int>(0)
-    private let flood = Locked(LogFlood())
+    private let flood: Locked<LogFlood>
     /// Lines that were dropped since the start, and those that wait: for the metrics.
     let droppedInAll = SharedCount()
     var backlog: Int { waiting.load(ordering: .relaxed) }
@@ -69,11 +69,14 @@ final class LogWriter: Sendable {
     ///
     /// - Throws: `LogFileError` when the file can't be opened, `ThreadError` when no thread starts.
     ///
-    /// - Parameter output: in place of standard output.
+    /// - Parameters:
+    ///   - output: in place of standard output.
+    ///   - floodWindow: in place of `LogFlood.window`.
     init(
         file path: String, form: LogLine.Form, level: Logger.Level,
-        output: Int32 = Descriptors.standardOutput
+        output: Int32 = Descriptors.standardOutput, floodWindow: Duration = LogFlood.window
     ) throws {
+        flood = Locked(LogFlood(window: floodWindow))
         threshold = Atomic(Self.levels.firstIndex(of: level) ?? 0)
         self.output = output
         var file = LogFile(path: path, form: form)
@@ -86,11 +89,8 @@ final class LogWriter: Sendable {
     /// Queues one line. Never blocks.
     func log(_ entry: Entry) {
         let name = LogName.named(entry.event.description)
-        if let name, name.sameness != nil {
-            let isNew = flood.withLock {
-                $0.admits(name, entry.level, entry.metadata, at: .now)
-            }
-            guard isNew else { return }
+        if let name, let key = LogFlood.Key(name, entry.metadata) {
+            guard flood.withLock({ $0.admits(key, entry.level, at: .now) }) else { return }
         }
         let limit = Self.limit(entry.level, isOfMessage: name?.isOfMessage ?? false)
         guard waiting.load(ordering: .relaxed) < limit else {
@@ -160,13 +160,13 @@ final class LogWriter: Sendable {
         var next = takeNext()
         while true {
             switch next {
-            case .elements(let orders): write(orders, to: &file)
+            case .elements(let orders): obey(orders, with: &file)
             case .timedOut:
-                write([], to: &file)
+                obey([], with: &file)
                 next = takeNext()
                 continue
             case .closed:
-                write([], to: &file, isLast: true)
+                obey([], with: &file, isLast: true)
                 return
             }
             next = inbox.take(within: Self.gatheringTime, gathering: Self.gatheredLines)
@@ -179,7 +179,8 @@ final class LogWriter: Sendable {
         return inbox.take(within: max(end - .now, .zero))
     }
 
-    private func write(_ orders: [Order], to file: inout LogFile, isLast: Bool = false) {
+    /// Does what was asked for, and says what there is to say besides.
+    private func obey(_ orders: [Order], with file: inout LogFile, isLast: Bool = false) {
         var text: [UInt8] = []
         var lines = 0
         for order in orders {
