@@ -279,6 +279,26 @@ class WhatIsRefused(WithCertificates, Reload):
         self.assertEqual(self.keys(self.reload(server, {"hostname": "new.example.com"})), ["hostname"])
 
 
+@unittest.skipUnless(os.geteuid() == 0, "only root becomes somebody else")
+class APortThatTakesRoot(Reload):
+    def test_it_is_refused_with_all_the_rest(self):
+        directory = self.directory()
+        directory.chmod(0o755)
+        server = self.server({"user": "nobody"}, directory=directory)
+        if int(open("/proc/sys/net/ipv4/ip_unprivileged_port_start").read()) <= 465:
+            self.skipTest("no port takes root here")
+        said = self.reload(
+            server,
+            {"listen_addr": None, "hostname": "new.example.com",
+             "listeners": [{"address": server.configuration["listen_addr"]}, {"address": "127.0.0.1:465"}]},
+            "configuration_refused")
+        self.assertIn("cannot listen on 127.0.0.1:465", said)
+        self.assertIn("a restart binds it", said)
+        self.assertNotIn("configuration_reloaded", server.log)
+        with Client(server.address) as client:
+            self.assertIn("mail.example.com", client.greeting.lines[0])
+
+
 class AtAnyTime(Reload):
     def test_at_the_start(self):
         server = self.unstarted_server().launch()

@@ -97,6 +97,8 @@ struct BindError: Error, CustomStringConvertible {
     let cause: ReactorError
 
     var isTaken: Bool { cause.code == EADDRINUSE }
+    /// It takes rights that the process hasn't.
+    var isDenied: Bool { cause.code == EACCES }
 
     /// With what helps, where that is known.
     var description: String {

@@ -97,29 +97,25 @@ extension Server {
 
     /// First what can fail, then the rest: nothing has changed when this throws.
     private func adopt(_ settings: NewSettings) throws {
-        var configuration = settings.configuration
-        var restartNeeded = settings.restartNeeded
+        let configuration = settings.configuration
         let bound: [BoundListener]
         do throws(BindError) {
             bound = try BoundListener.rebind(configuration, former: self.bound.smtp)
         } catch {
-            // Who has given up root's rights can't bind every port any more.
-            guard error.cause.code == EACCES else { throw error }
-            configuration.listeners = self.configuration.listeners
-            bound = self.bound.smtp
-            restartNeeded.append("listeners")
+            throw error.isDenied && configuration.user != nil
+                ? RootIsGone(error: error) : error
         }
         let certificates =
             configuration.tls.enabled
             ? try Certificates(configuration.tls, after: self.certificates, log: log) : nil
-        let recipients = try preparedRecipients(for: settings)
-        let logins = try preparedLogins(for: settings)
+        var recipients = self.recipients
+        var logins = self.logins
         do {
+            recipients = try preparedRecipients(for: settings)
+            logins = try preparedLogins(for: settings)
             try messages.change(
                 configuration, settings.delivery,
-                isRouting: settings.changes.contains {
-                    $0 == "hostname" || $0.hasPrefix("delivery.r")
-                })
+                isRouting: configuration.routesDiffer(from: self.configuration))
         } catch {
             if self.logins == nil { logins?.stop() }
             if self.recipients == nil { recipients?.stop() }
@@ -142,9 +138,9 @@ extension Server {
         warnOfOpenSecrets()
         log.write(
             .configurationReloaded, [.keys: "\(settings.changes.joined(separator: ","))"])
-        if !restartNeeded.isEmpty {
+        if !settings.restartNeeded.isEmpty {
             log.write(
-                .restartNeeded, [.keys: "\(restartNeeded.joined(separator: ","))"])
+                .restartNeeded, [.keys: "\(settings.restartNeeded.joined(separator: ","))"])
         }
         manager.ready("listening on \(ReadyLine.addresses(of: self))")
     }
@@ -191,7 +187,28 @@ extension Server {
     }
 }
 
+/// A port can't be bound any more by who has given up root's rights.
+private struct RootIsGone: Error, CustomStringConvertible {
+    let error: BindError
+
+    var description: String {
+        "\(error); this server was root when it started: a restart binds it"
+    }
+}
+
 extension Configuration {
+    /// Whether mail may go elsewhere than by `former`. A rate is of a domain, which then is a
+    /// destination of its own.
+    fileprivate func routesDiffer(from former: Configuration) -> Bool {
+        hostname != former.hostname || delivery.routes != former.delivery.routes
+            || delivery.rate != former.delivery.rate
+            || delivery.relayHost != former.delivery.relayHost
+            || delivery.relayTLS != former.delivery.relayTLS
+            || delivery.relayUsername != former.delivery.relayUsername
+            || delivery.relayPassword != former.delivery.relayPassword
+            || delivery.relayAuthInClear != former.delivery.relayAuthInClear
+    }
+
     /// Who gets mail for `<Postmaster>`.
     var reachablePostmaster: Mailbox? {
         postmaster ?? Mailbox(localPart: "postmaster".utf8, domain: hostname)
