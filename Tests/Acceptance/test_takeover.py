@@ -448,3 +448,22 @@ class AsAnotherUser(Takeover):
         status = pathlib.Path(f"/proc/{second.process.pid}/status").read_text()
         self.assertIn(f"Uid:\t{pwd.getpwnam('nobody').pw_uid}", status)
         self.assertServes(second.address)
+
+    def test_the_queue_of_another_stays_its_own(self):
+        directory = self.directory()
+        directory.chmod(0o755)
+        first = self.server({"user": "nobody"}, directory=directory)
+        mine = pwd.getpwnam("nobody").pw_uid
+        for arguments, words in (["--takeover"], "belongs to another user"), ([], "--takeover"):
+            with self.subTest(arguments):
+                other = self.directory()
+                other.chmod(0o755)
+                second = self.successor(first, {"user": "daemon"}, directory=other)
+                second.arguments = arguments
+                second.launch()
+                self.assertEqual(second.wait(), os.EX_TEMPFAIL)
+                self.assertIn(words, second.log)
+                second.process = None
+                for path in directory.glob("queue/**/*"):
+                    self.assertEqual(path.stat().st_uid, mine, path)
+        self.assertServes(first.address)

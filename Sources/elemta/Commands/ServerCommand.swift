@@ -55,13 +55,16 @@ struct ServerCommand: ParsableCommand {
         let writer: LogWriter
         do {
             account = try Account(configuration.user)
-            try account?.prepare(configuration)
+            if let account {
+                try checkQueue(configuration, isFor: account)
+                try account.prepare(configuration)
+            }
             let logging = configuration.logging
             writer = try LogWriter(
                 file: logging.file ?? "", form: LogLine.Form(logging.format),
                 level: logging.swiftLogLevel)
         } catch {
-            complain("\(error)")
+            complain("\(error)\(takeover ? "" : Self.advice(on: error))")
             throw Self.status(for: error).code
         }
         defer { writer.stop() }
@@ -86,6 +89,22 @@ struct ServerCommand: ParsableCommand {
             log.write(.cannotStart, [.error: "\(text)"])
             complain(text)
             throw Self.status(for: error).code
+        }
+    }
+
+    /// Before it is given to the account: what a running server has stays its own, unless it was root.
+    private func checkQueue(_ configuration: Configuration, isFor account: Account) throws {
+        guard !configuration.devMode else { return }
+        do throws(SpoolError) {
+            try QueueLock.checkIsFree(configuration.queueDir)
+        } catch {
+            guard takeover, case .held = error else { throw error }
+            guard let owner = Account.owner(of: configuration.queueDir) else { return }
+            guard owner == 0 || owner == account.user else {
+                throw TakeoverError(
+                    reason: "\(configuration.queueDir) belongs to another user (\(owner)) than "
+                        + "\(account.name); stop it, then start this one")
+            }
         }
     }
 

@@ -50,6 +50,12 @@ struct Account {
         guard geteuid() == 0 else { throw .notRoot(name) }
     }
 
+    /// The user that a file or directory belongs to; nil: there is none, or it can't be looked at.
+    static func owner(of path: String) -> uid_t? {
+        var status = stat()
+        return unsafe stat(path, &status) == 0 ? status.st_uid : nil
+    }
+
     /// Gives the queue's directory and the log's file to the user, before either is opened.
     func prepare(_ configuration: Configuration) throws(Failure) {
         do throws(SpoolError) {
