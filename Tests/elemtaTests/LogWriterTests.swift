@@ -1,3 +1,4 @@
+import ElemtaReactor
 import ElemtaThreads
 import Glibc
 import Logging
@@ -88,7 +89,8 @@ private func logger(_ writer: LogWriter) -> Logger {
         }
         var text = ""
         var buffer = [UInt8](repeating: 0, count: 65_536)
-        while !text.contains("repeated="), case let count = Descriptors.read(ends[0], into: &buffer),
+        while !text.contains("repeated="),
+            case let count = Descriptors.read(ends[0], into: &buffer),
             count > 0
         {
             text += String(decoding: buffer[..<count], as: UTF8.self)
@@ -122,14 +124,15 @@ private func logger(_ writer: LogWriter) -> Logger {
                 == LogSummary(
                     .logFileFailed, [.file: "\(path)", .error: "No space left on device"]))
         #expect(file.write(Array("c\n".utf8)) == nil, "it has been told of")
-        #expect(file.reopen() == nil)
+        #expect(file.reopen(at: .now) == LogSummary(.logReopened, [:]))
         #expect(file.write(Array("d\n".utf8)) == nil)
         unsafe unlink(path)
-        #expect(file.reopen() == nil)
+        #expect(file.reopen(at: .now) == LogSummary(.logReopened, [:]))
         #expect(
             file.write(Array("e\n".utf8))
                 == LogSummary(.logFileRestored, [.file: "\(path)", .lostLines: "4"]))
         #expect(file.write(Array("f\n".utf8)) == nil)
+        #expect(file.lostLines == 4)
         #expect(SmallFile.read(path) == "e\nf\n")
     }
 
@@ -143,14 +146,59 @@ private func logger(_ writer: LogWriter) -> Logger {
         // Safe because both are strings of ours.
         try #require(unsafe rename(path, "\(path).1") == 0)
         try #require(unsafe mkdir(path, 0o700) == 0)
-        defer {
-            for name in [path, folder] { unsafe rmdir(name) }
-        }
+        defer { unsafe rmdir(folder) }
+        let start = MonotonicTime.now
         #expect(
-            file.reopen()
+            file.reopen(at: start)
                 == LogSummary(.logFileFailed, [.file: "\(path)", .error: "Is a directory"]))
         #expect(file.write(Array("a\n".utf8)) == nil)
         #expect(SmallFile.read("\(path).1") == "a\n")
-        unsafe unlink("\(path).1")
+        #expect(file.retry(at: start + .seconds(1)) == nil, "it has been told of")
+        unsafe rmdir(path)
+        #expect(file.retry(at: start + .milliseconds(1_999)) == nil, "once a second")
+        #expect(file.retry(at: start + .seconds(2)) == LogSummary(.logReopened, [:]))
+        #expect(file.retry(at: start + .seconds(9)) == nil, "it is done")
+        #expect(file.write(Array("b\n".utf8)) == nil)
+        #expect(SmallFile.read(path) == "b\n")
+        #expect(SmallFile.read("\(path).1") == "a\n")
+        for name in [path, "\(path).1"] { unsafe unlink(name) }
+    }
+
+    @Test("standard output that doesn't block gets every line whole all the same")
+    func nonBlockingOutput() throws {
+        let pipe = try StalledPipe()
+        try #require(fcntl(pipe.input, F_SETFL, O_NONBLOCK) == 0)
+        let writer = try LogWriter(file: "", form: .text, level: .info, output: pipe.input)
+        let log = logger(writer)
+        let words = String(repeating: "x", count: 1_000)
+        for _ in 0..<1_000 { log.info("test_info", metadata: ["text": "\(words)"]) }
+        let lines = try pipe.lines { writer.stop() }
+        #expect(lines.count == 1_000)
+        for line in lines { #expect(line.hasSuffix(" info test_info text=\(words)")) }
+        #expect(writer.droppedInAll.value == 0)
+    }
+
+    @Test("lines that standard output loses are counted, and a torn one is ended before the next")
+    func lostOutput() throws {
+        let path = "/tmp/elemta-log-\(UInt64.random(in: 0...UInt64.max))"
+        let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_APPEND, 0o600)
+        try #require(descriptor >= 0)
+        defer {
+            close(descriptor)
+            unsafe unlink(path)
+        }
+        var output = LogOutput(descriptor)
+        #expect(output.write(Array("a\nb".utf8)) == 0)
+        #expect(output.write(Array("c\n".utf8)) == 0)
+        #expect(SmallFile.read(path) == "a\nb\nc\n")
+        let full = unsafe open("/dev/full", O_WRONLY)
+        defer { close(full) }
+        output = LogOutput(full)
+        #expect(output.write(Array("a\nb\n".utf8)) == 2)
+        #expect(output.write(Array("c\n".utf8)) == 1)
+        let writer = try LogWriter(file: "", form: .text, level: .info, output: full)
+        for _ in 0..<3 { logger(writer).info("test_info") }
+        writer.stop()
+        #expect(writer.droppedInAll.value == 3)
     }
 }

@@ -1,3 +1,4 @@
+import ElemtaReactor
 import Glibc
 import Logging
 
@@ -12,7 +13,8 @@ struct LogFileError: Error, CustomStringConvertible {
 /// The file of `logging.file`, if any. The log writer's thread only.
 ///
 /// A file that can't be written (its disk is full) is tried again with each batch of lines; the
-/// lines in between are on standard output alone.
+/// lines in between are on standard output alone. One that can't be opened is tried again with a
+/// batch too, once a second at most.
 struct LogFile {
     private enum Condition {
         case good
@@ -24,6 +26,12 @@ struct LogFile {
     private(set) var form: LogLine.Form
     private var descriptor: Int32 = -1
     private var condition = Condition.good
+    /// The file that couldn't be opened, and when it is tried again.
+    private var wanted: (path: String, next: MonotonicTime)?
+    /// Lines that are not in it, or not whole, since the start.
+    private(set) var lostLines = 0
+
+    private static let retryInterval = Duration.seconds(1)
 
     init(path: String, form: LogLine.Form) {
         self.path = path
@@ -31,19 +39,47 @@ struct LogFile {
     }
 
     /// Returns what is to be said when the other file can't be opened, though it could a moment ago:
-    /// the old one stays.
-    mutating func change(to path: String, form: LogLine.Form) -> LogSummary? {
+    /// the old one stays, until `retry(at:)` succeeds.
+    mutating func change(
+        to path: String, form: LogLine.Form, at now: MonotonicTime
+    ) -> LogSummary? {
         self.form = form
         guard path != self.path else { return nil }
+        wanted = nil
+        let news = move(to: path, at: now)
+        return news?.name == .logReopened ? nil : news
+    }
+
+    /// Returns what came of it. On failure the old file stays open, until `retry(at:)` succeeds: a
+    /// line in the wrong place beats a lost one.
+    mutating func reopen(at now: MonotonicTime) -> LogSummary? {
+        wanted = nil
+        return move(to: path, at: now)
+    }
+
+    /// Tries again what failed, once a second at most. Returns what is to be said when it is done.
+    mutating func retry(at now: MonotonicTime) -> LogSummary? {
+        guard let wanted, now >= wanted.next else { return nil }
+        return move(to: wanted.path, at: now)
+    }
+
+    /// A failure is told of once.
+    private mutating func move(to path: String, at now: MonotonicTime) -> LogSummary? {
         var other = LogFile(path: path, form: form)
         do throws(LogFileError) {
             try other.open()
         } catch {
-            return other.failure(error.reason)
+            let isTold = wanted != nil
+            wanted = (path, now + Self.retryInterval)
+            return isTold ? nil : other.failure(error.reason)
         }
         close()
+        if case .failing(let lost, _) = condition, path == self.path {
+            other.condition = .failing(lostLines: lost, isTorn: false)
+        }
+        other.lostLines = lostLines
         self = other
-        return nil
+        return LogSummary(.logReopened, [:])
     }
 
     mutating func open() throws(LogFileError) {
@@ -51,23 +87,6 @@ struct LogFile {
         createDirectory()
         descriptor = unsafe Glibc.open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o640)
         guard descriptor >= 0 else { throw LogFileError(path: path, reason: lastErrorText()) }
-    }
-
-    /// On failure, which it returns, the old file stays open: a line in the wrong place beats a lost
-    /// one.
-    mutating func reopen() -> LogSummary? {
-        let previous = descriptor
-        do throws(LogFileError) {
-            try open()
-            if previous >= 0 { Glibc.close(previous) }
-            if case .failing(let lost, _) = condition {
-                condition = .failing(lostLines: lost, isTorn: false)
-            }
-            return nil
-        } catch {
-            descriptor = previous
-            return failure(error.reason)
-        }
     }
 
     mutating func close() {
@@ -82,20 +101,23 @@ struct LogFile {
         case .good:
             let (count, error) = Descriptors.write(lines, to: descriptor)
             guard let error else { return nil }
-            condition = .failing(
-                lostLines: Self.lineCount(of: lines[count...]), isTorn: Self.isTorn(lines[..<count])
-            )
+            let lost = Self.lineCount(of: lines[count...])
+            lostLines += lost
+            condition = .failing(lostLines: lost, isTorn: Self.isTorn(lines[..<count]))
             return failure(lastErrorText(error))
-        case .failing(let lost, let isTorn):
+        case .failing(let lostBefore, let isTorn):
             let end = isTorn ? [UInt8(ascii: "\n")] : []
             let count = Descriptors.write(end + lines, to: descriptor).count - end.count
             guard count < lines.count else {
                 condition = .good
-                return LogSummary(.logFileRestored, [.file: "\(path)", .lostLines: "\(lost)"])
+                return LogSummary(
+                    .logFileRestored, [.file: "\(path)", .lostLines: "\(lostBefore)"])
             }
             let rest = max(count, 0)
+            let lost = Self.lineCount(of: lines[rest...])
+            lostLines += lost
             condition = .failing(
-                lostLines: lost + Self.lineCount(of: lines[rest...]),
+                lostLines: lostBefore + lost,
                 isTorn: count < 0 ? isTorn : Self.isTorn(lines[..<rest]))
             return nil
         }

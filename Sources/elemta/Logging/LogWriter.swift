@@ -29,6 +29,12 @@ final class LogWriter: Sendable {
         case change(file: String, LogLine.Form)
     }
 
+    /// Where lines go. The thread's own.
+    private struct Places {
+        var output: LogOutput
+        var file: LogFile
+    }
+
     /// Lines that may wait; about 10 MB of them at worst.
     static let capacity = 20_000
 
@@ -50,7 +56,6 @@ final class LogWriter: Sendable {
 
     /// The place of the least level that is logged among all.
     private let threshold: Atomic<Int>
-    private let output: Int32
     private let inbox = Inbox<Order>()
     /// Closed when the thread has written its last line.
     private let finished = Inbox<Never>()
@@ -60,7 +65,8 @@ final class LogWriter: Sendable {
     /// Notices, and what matters more.
     private let droppedNotice = Atomic<Int>(0)
     private let flood: Locked<LogFlood>
-    /// Lines that were dropped since the start, and those that wait: for the metrics.
+    /// Lines that were lost since the start, here or on their way out, and those that wait: for the
+    /// metrics.
     let droppedInAll = SharedCount()
     var backlog: Int { waiting.load(ordering: .relaxed) }
     private let thread = Locked<NamedThread?>(nil)
@@ -78,11 +84,12 @@ final class LogWriter: Sendable {
     ) throws {
         flood = Locked(LogFlood(window: floodWindow))
         threshold = Atomic(Self.levels.firstIndex(of: level) ?? 0)
-        self.output = output
         var file = LogFile(path: path, form: form)
         try file.open()
         let opened = file
-        let thread = try NamedThread("elemta-log") { [self] in run(file: opened) }
+        let thread = try NamedThread("elemta-log") { [self] in
+            run(Places(output: LogOutput(output), file: opened))
+        }
         self.thread.withLock { $0 = thread }
     }
 
@@ -149,10 +156,10 @@ final class LogWriter: Sendable {
         thread.join()
     }
 
-    private func run(file initial: LogFile) {
-        var file = initial
+    private func run(_ initial: Places) {
+        var places = initial
         defer {
-            file.close()
+            places.file.close()
             finished.close()
         }
         // The first line after a quiet moment is written at once; what follows it at once gathers,
@@ -160,13 +167,13 @@ final class LogWriter: Sendable {
         var next = takeNext()
         while true {
             switch next {
-            case .elements(let orders): obey(orders, with: &file)
+            case .elements(let orders): obey(orders, to: &places)
             case .timedOut:
-                obey([], with: &file)
+                obey([], to: &places)
                 next = takeNext()
                 continue
             case .closed:
-                obey([], with: &file, isLast: true)
+                obey([], to: &places, isLast: true)
                 return
             }
             next = inbox.take(within: Self.gatheringTime, gathering: Self.gatheredLines)
@@ -180,47 +187,48 @@ final class LogWriter: Sendable {
     }
 
     /// Does what was asked for, and says what there is to say besides.
-    private func obey(_ orders: [Order], with file: inout LogFile, isLast: Bool = false) {
+    private func obey(_ orders: [Order], to places: inout Places, isLast: Bool = false) {
         var text: [UInt8] = []
         var lines = 0
         for order in orders {
-            switch order {
-            case .line(let entry):
-                LogLine.append(entry, as: file.form, to: &text)
+            if case .line(let entry) = order {
+                LogLine.append(entry, as: places.file.form, to: &text)
                 lines += 1
-            case .text(let words):
-                write(text, to: &file)
-                text.removeAll(keepingCapacity: true)
-                Descriptors.writeAll(Array(words.utf8), to: output)
-            case .reopen:
-                write(text, to: &file)
-                text.removeAll(keepingCapacity: true)
-                if let news = file.reopen() { append(news, as: file.form, to: &text) }
+                continue
+            }
+            write(text, to: &places)
+            text.removeAll(keepingCapacity: true)
+            switch order {
+            case .line: break
+            case .text(let words): _ = places.output.write(Array(words.utf8))
+            case .reopen: append(places.file.reopen(at: .now), as: places.file.form, to: &text)
             case .change(let path, let form):
-                write(text, to: &file)
-                text.removeAll(keepingCapacity: true)
-                if let news = file.change(to: path, form: form) {
-                    append(news, as: file.form, to: &text)
-                }
+                let news = places.file.change(to: path, form: form, at: .now)
+                append(news, as: places.file.form, to: &text)
             }
         }
         waiting.subtract(lines, ordering: .relaxed)
+        append(places.file.retry(at: .now), as: places.file.form, to: &text)
         for summary in flood.withLock({ $0.summaries(at: .now, isLast: isLast) }) {
-            append(summary, as: file.form, to: &text)
+            append(summary, as: places.file.form, to: &text)
         }
-        if let summary = takeDropped() { append(summary, as: file.form, to: &text) }
-        write(text, to: &file)
+        append(takeDropped(), as: places.file.form, to: &text)
+        write(text, to: &places)
     }
 
     /// What becomes of the file is said on standard output, and in the file when it is back.
-    private func write(_ text: [UInt8], to file: inout LogFile) {
+    private func write(_ text: [UInt8], to places: inout Places) {
         guard !text.isEmpty else { return }
-        Descriptors.writeAll(text, to: output)
-        guard let news = file.write(text) else { return }
-        var line: [UInt8] = []
-        append(news, as: file.form, to: &line)
-        Descriptors.writeAll(line, to: output)
-        if case .logFileRestored = news.name { _ = file.write(line) }
+        let lostBefore = places.file.lostLines
+        var lost = places.output.write(text)
+        if let news = places.file.write(text) {
+            var line: [UInt8] = []
+            append(news, as: places.file.form, to: &line)
+            lost += places.output.write(line)
+            if case .logFileRestored = news.name { _ = places.file.write(line) }
+        }
+        lost += places.file.lostLines - lostBefore
+        if lost > 0 { droppedInAll.add(UInt64(lost)) }
     }
 
     private func takeDropped() -> LogSummary? {
@@ -233,8 +241,9 @@ final class LogWriter: Sendable {
             [.debug: "\(debug)", .info: "\(info)", .notice: "\(notice)"])
     }
 
-    /// A line of this thread's own.
-    private func append(_ line: LogSummary, as form: LogLine.Form, to text: inout [UInt8]) {
+    /// A line of this thread's own, if it is there and of a level that is logged.
+    private func append(_ line: LogSummary?, as form: LogLine.Form, to text: inout [UInt8]) {
+        guard let line, line.level >= level else { return }
         var now = timespec()
         unsafe clock_gettime(CLOCK_REALTIME, &now)
         let entry = Entry(

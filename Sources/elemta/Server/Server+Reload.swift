@@ -18,7 +18,6 @@ extension Server {
     func reload() {
         // Whatever the configuration says now: logrotate has moved the file.
         logWriter.reopen()
-        log.write(.logReopened)
         guard case .serving = phase, let pipe else { return PendingSignals.wantReload() }
         switch reloading {
         case .none: break
