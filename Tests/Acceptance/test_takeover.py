@@ -243,6 +243,28 @@ class Accidents(Takeover):
         self.assertServes(first.address)
         self.assertTrue(second.is_running)
 
+    def test_both_say_what_they_wait_for(self):
+        first, busy, second = self.being_replaced()
+        until(lambda: "handover_waits" in second.log, "what the new server waits for")
+        self.assertNotIn("handover_waits", first.log)
+        busy.close()
+        self.assertEqual(first.wait(), 0)
+        self.assertEqual(first.log.count("handover_waits"), 1)
+
+    def test_an_old_server_that_does_not_answer(self):
+        first = self.server()
+        first.process.send_signal(signal.SIGSTOP)
+        second = self.successor(first)
+        second.launch()
+        try:
+            self.assertEqual(second.wait(20), os.EX_TEMPFAIL)
+        finally:
+            first.process.send_signal(signal.SIGCONT)
+        self.assertIn("it doesn't answer", second.log)
+        second.process = None
+        until(lambda: "handover_failed" in first.log, "the old server's answer that nobody wants")
+        self.assertServes(first.address)
+
     def test_a_third_server_is_told_no(self):
         first, busy, second = self.being_replaced()
         third = self.successor(first)

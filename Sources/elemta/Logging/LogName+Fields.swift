@@ -26,6 +26,7 @@ extension LogName {
         case .runningAsRoot, .metricsExposed: [.advice]
         case .descriptorsShort: [.limit, .wanted, .advice]
         case .shuttingDown, .handingOver: [.sessions, .timeout]
+        case .handoverWaits: [.duration, .note]
         case .configurationReloaded, .restartNeeded: [.keys]
         case .configurationRefused: [.error, .readBy]
         case .configurationWarning: [.warning]

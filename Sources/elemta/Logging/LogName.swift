@@ -15,6 +15,7 @@ enum LogName: String, CaseIterable, Sendable {
     case shutdownTimeout = "shutdown_timeout"
     case handoverAsked = "handover_asked"
     case handingOver = "handing_over"
+    case handoverWaits = "handover_waits"
     case handedOver = "handed_over"
     case handoverFailed = "handover_failed"
     case takingOver = "taking_over"
@@ -102,7 +103,8 @@ enum LogName: String, CaseIterable, Sendable {
             .messageReported, .messageRemoved:
             .info
         case .starting, .ready, .stopped, .userChanged, .shuttingDown, .logReopened, .handoverAsked,
-            .handingOver, .handedOver, .takingOver, .queueResumed, .configurationReloaded,
+            .handingOver, .handoverWaits, .handedOver, .takingOver, .queueResumed,
+            .configurationReloaded,
             .logFileRestored, .destinationReachable, .queueCheck, .queueRecovered,
             .queueReserveFilled, .certificateLoaded, .usersReloaded,
             .directoryAvailable, .recipientsReloaded:
@@ -142,7 +144,7 @@ enum LogName: String, CaseIterable, Sendable {
         case .starting, .ready, .stopped, .cannotStart, .userChanged, .runningAsRoot,
             .descriptorsShort, .shuttingDown, .shutdownTimeout, .devMode, .devModeExposed,
             .configurationReloaded, .configurationRefused, .configurationWarning, .restartNeeded,
-            .metricsExposed, .handoverAsked, .handingOver, .handedOver,
+            .metricsExposed, .handoverAsked, .handingOver, .handoverWaits, .handedOver,
             .handoverFailed, .takingOver, .queueResumed,
             .queueCommand, .logReopened, .logLinesDropped, .logFileFailed, .logFileRestored,
             .messageAccepted, .messageReceived, .messageDelivered,

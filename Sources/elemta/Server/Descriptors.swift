@@ -58,6 +58,22 @@ enum Descriptors {
         return true
     }
 
+    /// Waits until something can be read, the end and an error among it; false when `time` is over.
+    static func waitForInput(on descriptor: Int32, within time: Duration) -> Bool {
+        let clock = ContinuousClock()
+        let end = clock.now + time
+        while true {
+            let rest = max(end - clock.now, .zero).components
+            let milliseconds = rest.seconds * 1_000 + rest.attoseconds / 1_000_000_000_000_000
+            var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+            // Safe because `entry` is one local of the right type.
+            let count = unsafe poll(&entry, 1, Int32(clamping: milliseconds))
+            if count > 0 { return true }
+            // A signal comes in between.
+            guard count < 0, errno == EINTR else { return count < 0 }
+        }
+    }
+
     /// Reads what is there into `buffer`; 0 at the end, -1 on an error.
     static func read(_ descriptor: Int32, into buffer: inout [UInt8]) -> Int {
         // Safe because at most `buffer.count` octets are written into `buffer`.

@@ -13,6 +13,13 @@ enum HandoverWord {
     static let serving = UInt8(ascii: "s")
     /// No; a sentence follows, to the end of the stream.
     static let refusal = UInt8(ascii: "-")
+
+    /// How often whoever waits for the other one says so in its log.
+    static let remindAfter = Duration.seconds(30)
+
+    static func milliseconds(since begin: ContinuousClock.Instant) -> Int {
+        Int((ContinuousClock.now - begin) / .milliseconds(1))
+    }
 }
 
 /// The old server's side. Reactor thread only.
@@ -26,24 +33,32 @@ final class Handover: ConnectionDelegate {
         case released
         /// It serves.
         case succeeded
-        /// It has gone before it served.
-        case failed
+        /// It has gone before it served, or took too long.
+        case failed(String)
     }
 
+    /// How long the other one may look at its configuration before others may ask.
+    private static let offerTime = Duration.seconds(60)
+
     private(set) var phase = Phase.offered
+    private var deadline: LoopTimer?
     private let connection: Connection
     /// Hears of each phase that the other side brings about.
     private let changed: (Phase) -> Void
 
     /// Gives the sockets away. Throws what `Connection.give` throws.
     init(
-        _ connection: Connection, giving sockets: [ListeningSocket],
+        _ connection: Connection, giving sockets: [ListeningSocket], on loop: EventLoop,
         changed: @escaping (Phase) -> Void
     ) throws(ReactorError) {
         self.connection = connection
         self.changed = changed
         try connection.give(sockets)
         connection.delegate = self
+        deadline = loop.after(Self.offerTime) { [unowned self] in
+            connection.close()
+            become(.failed("the new server has asked for the sockets, and then for nothing more"))
+        }
         // What the other one said meanwhile.
         connection.resumeReading()
     }
@@ -61,7 +76,7 @@ final class Handover: ConnectionDelegate {
         case .closedByPeer, .failed, .closed:
             read()
             if case .succeeded = phase { return }
-            become(.failed)
+            become(.failed("the new server has gone"))
         case .connected, .tlsEstablished, .drained, .unsentBelowLimit: break
         }
     }
@@ -81,6 +96,7 @@ final class Handover: ConnectionDelegate {
     }
 
     private func become(_ next: Phase) {
+        deadline = nil
         phase = next
         changed(next)
     }

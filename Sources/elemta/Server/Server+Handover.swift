@@ -18,7 +18,9 @@ extension Server {
             return Handover.refuse(connection, because: "another server is taking its place")
         }
         do throws(ReactorError) {
-            handover = try Handover(connection, giving: listeners.map(\.socket) + bound.http) {
+            handover = try Handover(
+                connection, giving: listeners.map(\.socket) + bound.http, on: loop
+            ) {
                 [unowned self] phase in handoverChanged(to: phase)
             }
             log.write(.handoverAsked)
@@ -30,7 +32,7 @@ extension Server {
     private func handoverChanged(to next: Handover.Phase) {
         switch next {
         case .taken: makeRoom()
-        case .failed: handoverFailed()
+        case .failed(let reason): handoverFailed(reason)
         case .succeeded: loop.stop()
         case .offered, .released: break
         }
@@ -45,8 +47,8 @@ extension Server {
         drain(for: limit)
     }
 
-    private func handoverFailed() {
-        log.write(.handoverFailed, [.error: "the new server has gone"])
+    private func handoverFailed(_ reason: String) {
+        log.write(.handoverFailed, [.error: "\(reason)"])
         switch phase {
         case .draining where !listeners.isEmpty:
             handover = nil
@@ -56,6 +58,22 @@ extension Server {
         case .stopped: loop.stop()
         case .starting, .serving, .draining: handover = nil
         }
+    }
+
+    private func waitForSuccessor() {
+        let begin = ContinuousClock.now
+        let tell = { [log] in
+            log.write(
+                .handoverWaits,
+                [
+                    .duration: "\(HandoverWord.milliseconds(since: begin))",
+                    .note: "for the new server, which opens the queue",
+                ])
+        }
+        tell()
+        let reminder = loop.every(HandoverWord.remindAfter, tell)
+        loop.run()
+        reminder.cancel()
     }
 
     /// After the server has stopped: waits for what becomes of the new one.
@@ -73,7 +91,7 @@ extension Server {
         }
         handover.release()
         // One that ends leaves the queue all the same.
-        if !PendingSignals.isStopWanted { loop.run() }
+        if !PendingSignals.isStopWanted { waitForSuccessor() }
         signals = []
         PendingSignals.dieOfStops()
         switch handover.phase {

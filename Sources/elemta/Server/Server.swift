@@ -130,7 +130,7 @@ final class Server {
         timeouts = SessionTimeouts(configuration.limits)
         postmaster = configuration.reachablePostmaster
         if !configuration.devMode { _ = try DeliverySettings(configuration) }
-        try takeover?.take()
+        try takeover?.take(log: log)
         messages =
             try configuration.devMode
             ? CapturedMessages(configuration, log: log)

@@ -2,6 +2,7 @@ import ElemtaQueue
 import ElemtaReactor
 import ElemtaThreads
 import Glibc
+import Logging
 
 /// Why the place of a running server can't be taken; it goes on serving.
 struct TakeoverError: Error, CustomStringConvertible {
@@ -19,6 +20,8 @@ final class Takeover {
     private let queueDirectory: String
     private let descriptor: OwnedDescriptor
 
+    /// How long the running server may take to hand over its sockets.
+    private static let answerTime = Duration.seconds(10)
     /// How long a queue may still be locked that its holder has left.
     private static let patience = 250
     private static let pause = Duration.milliseconds(20)
@@ -33,6 +36,9 @@ final class Takeover {
             throw TakeoverError(reason: "it doesn't listen")
         }
         do throws(ReactorError) {
+            guard Descriptors.waitForInput(on: number, within: Self.answerTime) else {
+                throw ReactorError("answer", code: 0, reason: "it doesn't answer")
+            }
             switch try ListeningSocket.receive(over: number) {
             case .sockets(let received): sockets = received
             case .other(HandoverWord.refusal):
@@ -52,11 +58,21 @@ final class Takeover {
         return sockets
     }
 
-    /// Everything of ours is in order: the running server makes room. Returns once the queue is free.
-    func take() throws(TakeoverError) {
+    /// Everything of ours is in order: the running server makes room. Returns once the queue is free,
+    /// however long that takes: how long is the other one's `limits.shutdown_timeout`.
+    func take(log: Logger) throws(TakeoverError) {
         guard Descriptors.writeAll([HandoverWord.take], to: descriptor.number) else {
-            throw TakeoverError(reason: "it has gone")
+            throw TakeoverError(reason: "it has hung up")
         }
+        let begin = ContinuousClock.now
+        repeat {
+            log.write(
+                .handoverWaits,
+                [
+                    .duration: "\(HandoverWord.milliseconds(since: begin))",
+                    .note: "for the running server, which makes room",
+                ])
+        } while !Descriptors.waitForInput(on: descriptor.number, within: HandoverWord.remindAfter)
         var octet: [UInt8] = [0]
         let count = Descriptors.read(descriptor.number, into: &octet)
         // Else it was killed on the way: its queue is free in a moment.
