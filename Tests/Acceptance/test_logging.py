@@ -64,6 +64,18 @@ class Steps(Case):
         self.assertEqual((refused["client"], refused["session"]), (STRANGER, rejected["session"]))
         self.assertNotIn("secret-word", server.log)
 
+    def test_a_message_that_takes_too_long_has_its_id(self):
+        server = self.server({"limits": {"data_timeout": 1}})
+        with self.client(server) as client:
+            for command in ("MAIL FROM:<a@example.org>", "RCPT TO:<b@example.com>", "DATA"):
+                client.command(command)
+            client.send(b"x\r\n")
+            self.assertReply(client.reply(), "421")
+        server.stop()
+        (rejected,) = events(server.log, "message_rejected")
+        self.assertRegex(rejected["id"], "^[0-9a-z]{13}$")
+        self.assertEqual(events(server.log, "command_rejected"), [])
+
     def test_every_line_is_of_the_same_form_whatever_a_client_says(self):
         server = self.server({"logging": {"level": "debug"}})
         with self.client(server, hello=None) as client:

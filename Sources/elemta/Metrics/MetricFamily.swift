@@ -108,7 +108,7 @@ enum MetricFamily: String, CaseIterable {
         case .memoryUsed: "Memory that sessions hold, of limits.memory."
         case .memoryLimit: "limits.memory."
         case .backlog: "Jobs that wait for the threads of a pool."
-        case .logLinesDropped: "Log lines that were lost, as nobody took them in time."
+        case .logLinesDropped: "Log lines that were lost: nobody took them, or a write failed."
         case .processCPU: "Time that all threads have used of the processors."
         case .processMemory: "Resident memory of the process."
         case .processDescriptors: "Descriptors that the process has open."
