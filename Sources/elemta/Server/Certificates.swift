@@ -16,10 +16,10 @@ final class Certificates {
     private let minimum: TLSVersion
     private let log: Logger
     /// The same as long as the server runs, so that tickets outlive a reload.
-    private let ticketKeys: TLSTicketKeys
+    let ticketKeys: TLSTicketKeys
 
     /// A certificate in use, and what is known about its files.
-    private struct Pair {
+    fileprivate struct Pair: Sendable {
         var certificate: TLSServerCertificate
         /// What the files were when it was loaded.
         var identity: PairIdentity
@@ -27,7 +27,7 @@ final class Certificates {
     }
 
     /// Why files that have changed since aren't in use.
-    private enum Refusal {
+    fileprivate enum Refusal: Sendable {
         case none
         /// Perhaps one file of the pair is replaced and the other is about to be: nobody was told.
         case once(TLSContextError)
@@ -35,29 +35,47 @@ final class Certificates {
         case logged(TLSContextError)
     }
 
-    /// Loads every pair of `tls`. A certificate whose time is over, or hasn't come, is a warning.
-    ///
-    /// - Parameter former: whose sessions are to be resumed.
-    init(
-        _ tls: Configuration.TLS, after former: Certificates? = nil, log: Logger
-    ) throws(CertificatesError) {
-        self.log = log
-        minimum = TLSVersion(tls.minVersion)
-        ticketKeys = former?.ticketKeys ?? TLSTicketKeys()
-        pairs = []
-        var errors: [TLSContextError] = []
-        for files in tls.pairs {
-            // Looked at before, so that a change while it is read is one that is seen.
-            let identity = PairIdentity(files)
-            do throws(TLSContextError) {
-                let certificate = try TLSServerCertificate(
-                    files, minimum: minimum, ticketKeys: ticketKeys)
-                pairs.append(Pair(certificate: certificate, identity: identity))
-            } catch {
-                errors.append(error)
+    /// What was read of the files, on whatever thread, and isn't in use yet.
+    struct Loaded: Sendable {
+        fileprivate var pairs: [Pair] = []
+        fileprivate let minimum: TLSVersion
+        fileprivate let ticketKeys: TLSTicketKeys
+
+        /// Loads every pair of `tls`. Blocks.
+        ///
+        /// - Parameter ticketKeys: of those whose sessions are to be resumed.
+        init(
+            _ tls: Configuration.TLS, ticketKeys: TLSTicketKeys = TLSTicketKeys()
+        ) throws(CertificatesError) {
+            minimum = TLSVersion(tls.minVersion)
+            self.ticketKeys = ticketKeys
+            var errors: [TLSContextError] = []
+            for files in tls.pairs {
+                // Looked at before, so that a change while it is read is one that is seen.
+                let identity = PairIdentity(files)
+                do throws(TLSContextError) {
+                    let certificate = try TLSServerCertificate(
+                        files, minimum: minimum, ticketKeys: ticketKeys)
+                    pairs.append(Pair(certificate: certificate, identity: identity))
+                } catch {
+                    errors.append(error)
+                }
             }
+            guard errors.isEmpty else { throw CertificatesError(causes: errors) }
         }
-        guard errors.isEmpty else { throw CertificatesError(causes: errors) }
+    }
+
+    /// Loads every pair of `tls`.
+    convenience init(_ tls: Configuration.TLS, log: Logger) throws(CertificatesError) {
+        self.init(try Loaded(tls), log: log)
+    }
+
+    /// A certificate whose time is over, or hasn't come, is a warning.
+    init(_ loaded: Loaded, log: Logger) {
+        self.log = log
+        minimum = loaded.minimum
+        ticketKeys = loaded.ticketKeys
+        pairs = loaded.pairs
         context = TLSServerContext(pairs.map(\.certificate))
         for pair in pairs { warn(of: pair.certificate) }
     }
@@ -175,7 +193,7 @@ extension TLSServerCertificate {
 
 /// What tells two files at their paths from others: cheap to ask for, and different after every way
 /// of replacing, rewriting or allowing to read a file.
-private struct PairIdentity: Equatable {
+private struct PairIdentity: Equatable, Sendable {
     private let certificate: FileIdentity
     private let key: FileIdentity
 
@@ -185,13 +203,13 @@ private struct PairIdentity: Equatable {
     }
 }
 
-private enum FileIdentity: Equatable {
+private enum FileIdentity: Equatable, Sendable {
     case file(device: UInt, inode: UInt, size: Int, modified: Instant, changed: Instant)
     /// stat(2) failed with this error.
     case absent(Int32)
 
     /// A `timespec`, to compare.
-    struct Instant: Equatable {
+    struct Instant: Equatable, Sendable {
         let seconds: Int
         let nanoseconds: Int
 

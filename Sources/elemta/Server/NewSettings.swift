@@ -1,5 +1,6 @@
 import ElemtaConfiguration
 import ElemtaDelivery
+import ElemtaReactor
 import ElemtaSMTP
 import Glibc
 import Logging
@@ -15,6 +16,8 @@ struct NewSettings: Sendable {
     let warnings: [String]
     let relays: HostNetworks.Relays
     let policy: RelayPolicy
+    /// Nil without `tls.enabled`.
+    let certificates: Certificates.Loaded?
     /// Nil without `auth.enabled`.
     let users: LoginsSource?
     let recipients: RecipientRules
@@ -32,14 +35,18 @@ struct NewSettings: Sendable {
     }
 
     /// Reads the configuration, and everything that it names, again. Blocks.
-    static func read(_ reader: Reader, after former: Configuration, log: Logger) -> Result {
+    ///
+    /// - Parameter ticketKeys: of the certificates in use; nil: there are none.
+    static func read(
+        _ reader: Reader, after former: Configuration, ticketKeys: TLSTicketKeys?, log: Logger
+    ) -> Result {
         let loaded: LoadedConfiguration
         do throws(ConfigurationErrors) {
             loaded = try reader()
         } catch {
             return .refused(error.problems.map(\.description))
         }
-        var reading = Reading(log: log)
+        var reading = Reading(log: log, ticketKeys: ticketKeys ?? TLSTicketKeys())
         guard let settings = reading.settings(loaded, after: former) else {
             return .refused(reading.problems)
         }
@@ -49,6 +56,7 @@ struct NewSettings: Sendable {
     /// Gathers what is wrong, all of it.
     private struct Reading {
         let log: Logger
+        let ticketKeys: TLSTicketKeys
         var problems: [String] = []
 
         mutating func settings(
@@ -57,7 +65,8 @@ struct NewSettings: Sendable {
             let configuration = loaded.configuration.keeping(fixedKeysOf: former)
             let relays = HostNetworks.Relays(configuration)
             let policy = RelayPolicy(localDomains: configuration.localDomains, relays: relays)
-            checkFiles(of: configuration, former)
+            let certificates = certificates(configuration.tls)
+            checkLogFile(of: configuration, former)
             let users = users(configuration.auth)
             let delivery = delivery(configuration)
             let recipients = recipients(configuration, policy)
@@ -68,18 +77,24 @@ struct NewSettings: Sendable {
                 changes: loaded.configuration.changes(since: former),
                 restartNeeded: loaded.configuration.changes(since: configuration),
                 warnings: loaded.warnings.map(\.description), relays: relays, policy: policy,
-                users: users, recipients: recipients, delivery: delivery,
+                certificates: certificates, users: users, recipients: recipients,
+                delivery: delivery,
                 token: token)
         }
 
-        private mutating func checkFiles(of configuration: Configuration, _ former: Configuration) {
-            if configuration.tls.enabled {
-                do throws(CertificatesError) {
-                    _ = try Certificates(configuration.tls, log: .silent)
-                } catch {
-                    problems += error.causes.map(\.description)
-                }
+        private mutating func certificates(_ tls: Configuration.TLS) -> Certificates.Loaded? {
+            guard tls.enabled else { return nil }
+            do throws(CertificatesError) {
+                return try Certificates.Loaded(tls, ticketKeys: ticketKeys)
+            } catch {
+                problems += error.causes.map(\.description)
+                return nil
             }
+        }
+
+        private mutating func checkLogFile(
+            of configuration: Configuration, _ former: Configuration
+        ) {
             guard let file = configuration.logging.file, file != former.logging.file else { return }
             do throws(LogFileError) {
                 try LogWriter.check(file: file)

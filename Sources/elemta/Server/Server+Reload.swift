@@ -28,9 +28,12 @@ extension Server {
         manager.reloading()
         do throws(ThreadError) {
             reloading = .reading(
-                try NamedThread("elemta-reload") { [reader, configuration, log] in
+                try NamedThread("elemta-reload") {
+                    [reader, configuration, log, keys = certificates?.ticketKeys] in
                     pipe.post(
-                        .reread(NewSettings.read(reader, after: configuration, log: log)))
+                        .reread(
+                            NewSettings.read(
+                                reader, after: configuration, ticketKeys: keys, log: log)))
                 })
         } catch {
             refuse(["\(error)"])
@@ -104,9 +107,6 @@ extension Server {
             throw error.isDenied && configuration.user != nil
                 ? RootIsGone(error: error) : error
         }
-        let certificates =
-            configuration.tls.enabled
-            ? try Certificates(configuration.tls, after: self.certificates, log: log) : nil
         var recipients = self.recipients
         var logins = self.logins
         do {
@@ -126,7 +126,7 @@ extension Server {
             current.change(to: users, configuration.auth, after: self.configuration.auth)
         }
         self.logins = logins
-        self.certificates = certificates
+        certificates = settings.certificates.map { Certificates($0, log: log) }
         certificates?.tellOfAll()
         adopt(configuration, settings)
         self.bound.smtp = bound
