@@ -18,7 +18,7 @@ zsh_completion := $(PREFIX)/share/zsh/site-functions/_elemta
 fish_completion := $(PREFIX)/share/fish/vendor_completions.d/elemta.fish
 units := elemta.service elemta.socket
 
-.PHONY: install uninstall deb package-test image-test needed-for-image
+.PHONY: install uninstall deb package-test image-test needed-for-deb needed-for-image
 
 install: ## into $(PREFIX): binary, man page, completions, units; the configuration unless there is one
 	@test -x $(release) || { echo "$(release) isn't there: make build" >&2; exit 66; }
@@ -44,7 +44,7 @@ uninstall: ## take away what `make install` has installed; configuration, queue 
 		$(zsh_completion) $(fish_completion) $(addprefix $(UNITDIR)/,$(units)) \
 		$(addprefix $(DOCDIR)/,README.md $(notdir $(wildcard docs/*.md))))
 
-deb: build ## the Debian package, in .build-deb
+deb: needed-for-deb build ## the Debian package, in .build-deb
 	packaging/deb $(release)
 
 package-test: needed-for-image build ## the package in a Debian of its own: installed, used, removed, purged (root, debootstrap, network)
@@ -52,6 +52,9 @@ package-test: needed-for-image build ## the package in a Debian of its own: inst
 
 image-test: needed-for-image ## build the image with buildah, run it, send a message through it (root, debootstrap, network)
 	IMAGE=yes $(acceptance) --binary $(release) test_image
+
+needed-for-deb:
+	@scripts/dependencies deb
 
 needed-for-image:
 	@scripts/dependencies image
