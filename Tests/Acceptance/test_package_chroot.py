@@ -41,8 +41,9 @@ class RunningServer:
     def _ready(self):
         if self.process.poll() is not None:
             raise AssertionError(f"ended with {self.process.returncode}:\n{self.log.read_text()}")
-        found = re.search(r"\bready\b.*\blisteners=.*\n", self.log.read_text())
-        return found and found[0]
+        # Not the address of http.listen_addr, which comes before.
+        found = re.search(r"\bready\b.*\b(listeners=.*\n)", self.log.read_text())
+        return found and found[1]
 
     def user(self):
         return os.stat(f"/proc/{self.process.pid}").st_uid
