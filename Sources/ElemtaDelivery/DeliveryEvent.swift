@@ -2,8 +2,8 @@ public import ElemtaQueue
 public import ElemtaReactor
 public import ElemtaSMTP
 
-/// What became of one recipient, or of a whole message that came to no recipient of its own: for the
-/// log. Made on whichever thread knows it.
+/// What became of one recipient, or of several of a message where none had an answer of its own: for
+/// the log and the counters. Made on whichever thread knows it.
 public struct DeliveryEvent: Sendable {
     public enum Outcome: Sendable {
         case delivered, deferred, failed
@@ -34,8 +34,10 @@ public struct DeliveryEvent: Sendable {
     }
 
     public let id: MessageID
-    /// Nil: all recipients that the destination serves.
+    /// Nil: `recipientCount` recipients that go to the destination together.
     public let recipient: ForwardPath?
+    /// How many recipients it is about: 1 where `recipient` says which.
+    public let recipientCount: Int
     public let destination: Destination
     /// The name of the next hop's host, as far as one was reached.
     public let host: String?

@@ -22,7 +22,7 @@ public final class DeliveryService: DeliveryDispatch {
     }
 
     private struct Discarded {
-        let outcomes: [DeliveryOutcome]
+        let items: [WorkItem]
         let store: any MessageStore
     }
 
@@ -200,8 +200,8 @@ public final class DeliveryService: DeliveryDispatch {
                 state = .idle(waiting + work)
                 return nil
             case .running(let running):
-                let outcomes = Self.distribute(work, to: running)
-                return outcomes.isEmpty ? nil : Discarded(outcomes: outcomes, store: running.store)
+                let items = Self.distribute(work, to: running)
+                return items.isEmpty ? nil : Discarded(items: items, store: running.store)
             case .stopped:
                 // Answered as not attempted it would be handed out again at once, without end. The
                 // spool stops next, and its schedule comes back from disk.
@@ -209,23 +209,26 @@ public final class DeliveryService: DeliveryDispatch {
             }
         }
         guard let discarded else { return }
-        discarded.store.record(discarded.outcomes)
-        tellOfDiscarded(discarded.outcomes)
+        discarded.store.record(
+            discarded.items.map { DeliveryOutcome($0, .all(.delivered(Self.discardStatus))) })
+        tellOfDiscarded(discarded.items)
     }
 
     /// Under the lock, so that no worker gets work after it was told to stop. A destination belongs
     /// to one worker: its connections, window and addresses need no lock. For a domain with mail
     /// exchangers it may be another one, once they are known: `DeliveryWorker.handOver`.
+    ///
+    /// - Returns: what no worker is needed for: it is discarded.
     private static func distribute(
         _ work: [WorkItem], to running: Running
-    ) -> [DeliveryOutcome] {
+    ) -> [WorkItem] {
         let workers = running.workers
-        var outcomes: [DeliveryOutcome] = []
+        var discarded: [WorkItem] = []
         var local: [WorkItem] = []
         var shares: [[WorkItem]] = Array(repeating: [], count: workers.count)
         for item in work {
             if item.destination.name == discardName {
-                outcomes.append(DeliveryOutcome(item, .all(.delivered(discardStatus))))
+                discarded.append(item)
             } else if item.destination.name.hasPrefix("maildir:") {
                 local.append(item)
             } else {
@@ -237,21 +240,20 @@ public final class DeliveryService: DeliveryDispatch {
             worker.post(.work(share))
         }
         running.maildirs?.deliver(local)
-        return outcomes
+        return discarded
     }
 
     private static let discardName = DeliveryTerms(hop: .discard).name
     private static let discardStatus = DeliveryStatus(
         code: 250, enhancedStatus: EnhancedStatus(.success, 0, 0), text: Array("discarded".utf8))
 
-    private func tellOfDiscarded(_ outcomes: [DeliveryOutcome]) {
-        for outcome in outcomes {
-            guard case .all(.delivered(let status)) = outcome.results else { continue }
+    private func tellOfDiscarded(_ items: [WorkItem]) {
+        for item in items {
             events(
                 DeliveryEvent(
-                    id: outcome.id, recipient: nil, destination: outcome.destination, host: nil,
-                    address: nil, channel: nil, outcome: .delivered, status: status,
-                    duration: .zero))
+                    id: item.id, recipient: nil, recipientCount: item.recipients.count,
+                    destination: item.destination, host: nil, address: nil, channel: nil,
+                    outcome: .delivered, status: Self.discardStatus, duration: .zero))
         }
     }
 

@@ -20,10 +20,18 @@ public enum TransportDemand: Hashable, Sendable {
 
 /// Which recipients of a message a piece of work is about.
 public enum RecipientSelection: Hashable, Sendable {
-    /// All whose state is pending: there is one destination for all of them.
-    case allPending
+    /// All whose state is pending, so many: there is one destination for all of them.
+    case allPending(UInt32)
     /// Those at these indices of `Envelope.recipients`.
     case indices([UInt32])
+
+    /// How many these are.
+    public var count: Int {
+        switch self {
+        case .allPending(let count): Int(count)
+        case .indices(let indices): indices.count
+        }
+    }
 }
 
 /// One message to be delivered to one destination. Whoever gets it answers with exactly one
@@ -37,7 +45,7 @@ public struct WorkItem: Hashable, Sendable {
 
     public init(
         id: MessageID, destination: Destination, octets: UInt64,
-        recipients: RecipientSelection = .allPending
+        recipients: RecipientSelection
     ) {
         self.id = id
         self.destination = destination

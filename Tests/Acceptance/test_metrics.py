@@ -98,6 +98,28 @@ class Counters(MetricsCase):
         descriptors = len(os.listdir(f"/proc/{server.process.pid}/fd"))
         self.assertLess(abs(metrics.value("process_open_fds") - descriptors), 5)
 
+    def test_recipients_that_get_one_answer_together_are_counted_one_by_one(self):
+        closed = socket.socket()
+        self.addCleanup(closed.close)
+        closed.bind(("127.0.0.1", 0))
+        host, port = closed.getsockname()
+        routes = [
+            {"domain": "example.com", "deliver": "discard"},
+            {"domain": "*", "deliver": f"smtp://{host}:{port}"},
+        ]
+        server = self.monitored({"delivery": {"routes": routes}})
+        client = self.client(server)
+        mailboxes = lambda domain, count: [f"{number}@{domain}" for number in range(count)]
+        for recipients in mailboxes("example.com", 1), mailboxes("example.com", 4), mailboxes("example.net", 3):
+            self.assertReply(client.message("a@example.org", recipients, b"x\r\n"), "250")
+        both = mailboxes("example.com", 2) + mailboxes("example.org", 2)
+        self.assertReply(client.message("a@example.org", both, b"x\r\n"), "250")
+        self.until_metric(server, "elemta_deliveries_total", 1 + 4 + 2, outcome="delivered")
+        counts = lambda event: [int(n) for n in re.findall(rf" {event} .* recipients=(\d+)", server.log)]
+        until(lambda: sorted(counts("message_delivered")) == [1, 2, 4], "a line for each message")
+        self.until_metric(server, "elemta_deliveries_total", sum(counts("delivery_deferred")), outcome="deferred")
+        self.assertIn(3, counts("delivery_deferred"))
+
     def test_the_queue_by_state_and_age(self):
         sink = self.sink(faults={"rcpt": Always(b"450 4.2.0 Later\r\n")})
         server = self.monitored(routes_to(sink))

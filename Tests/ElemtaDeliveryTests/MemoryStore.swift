@@ -96,7 +96,8 @@ final class MemoryStore: MessageStore {
             summary: ContentSummary(octetCount: UInt64(content.count), traits: traits))
         messages.withLock { $0[id] = (envelope, content) }
         return WorkItem(
-            id: id, destination: Destination(name: destination), octets: UInt64(content.count))
+            id: id, destination: Destination(name: destination), octets: UInt64(content.count),
+            recipients: .allPending(UInt32(recipients.count)))
     }
 }
 

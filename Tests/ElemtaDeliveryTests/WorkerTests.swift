@@ -244,7 +244,7 @@ struct WorkerTests {
             (1...1_000).map {
                 WorkItem(
                     id: MessageID(rawValue: $0), destination: Destination(name: "discard"),
-                    octets: 1)
+                    octets: 1, recipients: .allPending(1))
             })
         #expect(try store.take(1_000).allSatisfy { $0.summary == "delivered 2.0.0" })
         #expect(store.batchCount == 1)

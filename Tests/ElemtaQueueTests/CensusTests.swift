@@ -60,7 +60,7 @@ import Testing
                     id,
                     GroupPlan(
                         destination: names[0], state: states[Int(random.next() % 3)],
-                        members: .allPending))
+                        members: .allPending(1)))
                 if random.next() % 3 == 0 {
                     plan.groups = (0..<3).map { index in
                         GroupPlan(

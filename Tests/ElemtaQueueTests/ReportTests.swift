@@ -356,7 +356,7 @@ import Testing
         envelope.note(expanded: alias, to: 2)
         let id = try fixture.accept(envelope, Array("Subject: hello\r\n\r\nbody\r\n".utf8))
         let work = try fixture.work(2)
-        #expect(work.filter { $0.id == id }.map(\.recipients) == [.allPending])
+        #expect(work.filter { $0.id == id }.map(\.recipients) == [.allPending(2)])
         let reported = try #require(work.first { $0.id != id })
         let report = try fixture.spool.read(reported.id)
         let text = String(decoding: try report.octets, as: UTF8.self)

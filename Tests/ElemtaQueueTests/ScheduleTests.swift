@@ -67,7 +67,8 @@ import Testing
         for id in ids {
             schedule.add(
                 MessagePlan(
-                    id, GroupPlan(destination: destination, state: .ready, members: .allPending)))
+                    id,
+                    GroupPlan(destination: destination, state: .ready, members: .allPending(1))))
         }
         // One is out to find out, the others wait behind it.
         for _ in 1...500 {
@@ -84,7 +85,7 @@ import Testing
                     id,
                     GroupPlan(
                         destination: destination, state: .waiting(until: 5000),
-                        members: .allPending)))
+                        members: .allPending(1))))
         }
         for _ in 1...500 {
             for id in ids { schedule.hold(id) }

@@ -168,9 +168,11 @@ final class MaildirDelivery: Sendable {
                 }
             events(
                 DeliveryEvent(
-                    id: item.id, recipient: recipient, destination: item.destination, host: nil,
-                    address: nil, channel: nil, outcome: outcome,
-                    status: result.status ?? DeliveryStatus(), duration: .now - began))
+                    id: item.id, recipient: recipient,
+                    recipientCount: recipient == nil ? item.recipients.count : 1,
+                    destination: item.destination, host: nil, address: nil, channel: nil,
+                    outcome: outcome, status: result.status ?? DeliveryStatus(),
+                    duration: .now - began))
         }
     }
 }

@@ -59,6 +59,9 @@ final class DeliveryJob {
 
     var isComplete: Bool { open.isEmpty }
 
+    /// Recipients without a result.
+    var openCount: Int { open.count }
+
     /// The recipients of the current transaction.
     private var current: ArraySlice<Int> { open.prefix(Self.recipientsPerTransaction) }
 
@@ -120,7 +123,7 @@ extension RecipientSelection {
     func pending(in envelope: Envelope) -> [Int] {
         let recipients = envelope.recipients
         return switch self {
-        case .allPending: recipients.indices.filter { recipients[$0].state.isPending }
+        case .allPending(_): recipients.indices.filter { recipients[$0].state.isPending }
         case .indices(let chosen):
             chosen.map { Int($0) }.filter {
                 recipients.indices.contains($0) && recipients[$0].state.isPending

@@ -39,9 +39,10 @@ extension DeliveryWorker {
             isFirst = false
             events(
                 DeliveryEvent(
-                    id: item.id, recipient: nil, destination: queue.destination,
-                    host: connection?.target.host, address: connection?.target.address,
-                    channel: nil, outcome: outcome, status: reason.status, duration: .zero))
+                    id: item.id, recipient: nil, recipientCount: item.recipients.count,
+                    destination: queue.destination, host: connection?.target.host,
+                    address: connection?.target.address, channel: nil, outcome: outcome,
+                    status: reason.status, duration: .zero))
         }
         forgetIfUnused(queue)
     }
@@ -61,9 +62,9 @@ extension DeliveryWorker {
                 id: item.id, destination: queue.destination, results: .all(reason.result)))
         events(
             DeliveryEvent(
-                id: item.id, recipient: nil, destination: queue.destination, host: nil,
-                address: nil, channel: nil, outcome: .deferred, status: reason.status,
-                duration: .zero))
+                id: item.id, recipient: nil, recipientCount: item.recipients.count,
+                destination: queue.destination, host: nil, address: nil, channel: nil,
+                outcome: .deferred, status: reason.status, duration: .zero))
     }
 
     /// The grace time is over in the middle of a message.
@@ -96,6 +97,7 @@ extension DeliveryWorker {
         }
     }
 
+    /// `recipient` nil: all that the job still has to come to.
     func tell(
         _ job: DeliveryJob, of recipient: ForwardPath?, _ result: RecipientResult,
         _ mayBeDuplicated: Bool, over connection: ClientConnection
@@ -109,10 +111,11 @@ extension DeliveryWorker {
         }
         events(
             DeliveryEvent(
-                id: job.item.id, recipient: recipient, destination: connection.queue.destination,
-                host: connection.target.host, address: connection.target.address,
-                channel: connection.channel, outcome: outcome,
-                status: result.status ?? DeliveryStatus(),
+                id: job.item.id, recipient: recipient,
+                recipientCount: recipient == nil ? job.openCount : 1,
+                destination: connection.queue.destination, host: connection.target.host,
+                address: connection.target.address, channel: connection.channel,
+                outcome: outcome, status: result.status ?? DeliveryStatus(),
                 duration: now - job.began))
     }
 }

@@ -122,7 +122,7 @@ struct MessagePlan {
             groups = [
                 GroupPlan(
                     destination: destination(envelope.recipients[0].path), state: state,
-                    members: .allPending)
+                    members: .allPending(1))
             ]
             return
         }
@@ -138,7 +138,7 @@ struct MessagePlan {
     static func retained(until: Int64) -> GroupPlan {
         GroupPlan(
             destination: Destination(name: ""), state: .retained(until: until),
-            members: .allPending)
+            members: .allPending(0))
     }
 
     static func needsReview(_ envelope: Envelope) -> Bool {
@@ -171,12 +171,16 @@ struct MessagePlan {
                 plans[number].state = earlier(plans[number].state, state)
             } else {
                 numbers[name] = plans.count
-                plans.append(GroupPlan(destination: name, state: state, members: .allPending))
+                plans.append(
+                    GroupPlan(destination: name, state: state, members: .indices([])))
                 indices.append([index])
             }
         }
         // One group that is all there is needs no list of who belongs to it.
-        if plans.count == 1, members == nil { return plans }
+        if plans.count == 1, members == nil {
+            plans[0].members = .allPending(UInt32(indices[0].count))
+            return plans
+        }
         for number in plans.indices { plans[number].members = .indices(indices[number]) }
         return plans
     }
@@ -224,7 +228,7 @@ extension RecipientSelection {
     func union(_ other: RecipientSelection) -> RecipientSelection {
         switch (self, other) {
         case (.indices(let first), .indices(let second)): .indices(first + second)
-        case (.allPending, _), (_, .allPending): .allPending
+        case (.allPending, _), (_, .allPending): .allPending(UInt32(count + other.count))
         }
     }
 }

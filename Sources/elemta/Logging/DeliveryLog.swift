@@ -3,7 +3,7 @@ import ElemtaQueue
 import ElemtaReactor
 import Logging
 
-/// What became of deliveries, as log lines: one for each recipient.
+/// What became of deliveries, as log lines: one for each recipient, or for several together.
 enum DeliveryLog {
     static func write(_ event: DeliveryEvent, to log: Logger) {
         switch event.outcome {
@@ -23,7 +23,11 @@ enum DeliveryLog {
             .code: "\(event.status.code)",
             .text: "\(String(decoding: event.status.text, as: UTF8.self))",
         ]
-        if let recipient = event.recipient { fields[.to] = "\(recipient)" }
+        if let recipient = event.recipient {
+            fields[.to] = "\(recipient)"
+        } else {
+            fields[.recipients] = "\(event.recipientCount)"
+        }
         if let host = event.host { fields[.host] = "\(host)" }
         if let address = event.address { fields[.address] = "\(address)" }
         switch event.channel {

@@ -62,8 +62,8 @@ extension LogName {
         case .messageDelivered, .deliveryDeferred, .deliveryFailed, .deliveryPossiblyDuplicated,
             .relayLoginFailed:
             [
-                .id, .to, .destination, .host, .address, .code, .text, .duration, .tls, .cipher,
-                .verified, .tlsFailure, .tlsProblem,
+                .id, .to, .recipients, .destination, .host, .address, .code, .text, .duration,
+                .tls, .cipher, .verified, .tlsFailure, .tlsProblem,
             ]
         case .messageDeferred: [.id, .destination, .recipients, .code, .nextHop, .text, .until]
         case .messageBounced: [.id, .destination, .recipients, .code, .nextHop, .text]

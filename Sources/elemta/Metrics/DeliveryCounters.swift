@@ -10,6 +10,7 @@ final class DeliveryCounters: Sendable {
         case loginFailed = "login_failed"
     }
 
+    /// Recipients, also where several had one answer together.
     let deliveries = SharedTally<Outcome>()
     let durations = SharedHistogram(
         bounds: [0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300])
@@ -32,7 +33,7 @@ final class DeliveryCounters: Sendable {
             case .possiblyDuplicated: .possiblyDuplicated
             case .loginFailed: .loginFailed
             }
-        deliveries.add(to: outcome)
+        deliveries.add(UInt64(event.recipientCount), to: outcome)
         durations.observe(event.duration.seconds)
     }
 
