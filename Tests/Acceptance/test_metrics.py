@@ -245,6 +245,7 @@ class Token(MetricsCase):
         second.launch()
         self.assertEqual(second.wait(), 71)
         self.assertIn(f"cannot listen on {taken} (http.listen_addr)", second.log)
+        self.assertIn(f"process {first.process.pid} (elemta) listens there", second.log)
         second.process = None
 
 

@@ -34,7 +34,7 @@ struct BoundListener {
         }
         if let stray = rest.first(where: { socket in !others.contains { $0 === socket } }) {
             throw BindError(
-                address: "\(stray.boundAddress)",
+                address: "\(stray.boundAddress)", port: stray.boundAddress.port,
                 cause: ReactorError(
                     "adopt a listening socket", code: 0,
                     reason: "no listener of the configuration has this address"))
@@ -57,7 +57,7 @@ struct BoundListener {
         do throws(ReactorError) {
             return taken + (try ListeningSocket.bind(addresses, besides: taken))
         } catch {
-            throw BindError(address: name, cause: error)
+            throw BindError(address: name, port: address.port, cause: error)
         }
     }
 }
@@ -93,7 +93,9 @@ extension ListeningSocket {
 
 /// An address of the configuration can't be listened on.
 struct BindError: Error, CustomStringConvertible {
+    /// With the key where it isn't a listener's.
     let address: String
+    let port: UInt16
     let cause: ReactorError
 
     var isTaken: Bool { cause.code == EADDRINUSE }
@@ -116,17 +118,12 @@ struct BindError: Error, CustomStringConvertible {
             ]
         case EADDRINUSE:
             [
-                port.flatMap(PortOwner.init(of:)).map { "\($0)" }
+                PortOwner(of: port).map { "\($0)" }
                     ?? "somebody else has the port; ss -ltnp, as root, says who"
             ]
         case EADDRNOTAVAIL:
             ["this machine doesn't have that address; ip address shows those it has"]
         default: []
         }
-    }
-
-    /// Of `address`, which ends with it.
-    private var port: UInt16? {
-        address.split(separator: ":").last.flatMap { UInt16($0) }
     }
 }
