@@ -2,8 +2,6 @@
 
 from measuring import figures
 
-# What everything is measured against, where it was measured too.
-CEILING = "smtp-sink"
 # Figure, heading, what it is divided by, digits.
 COLUMNS = (
     ("rate", "a second", 1, 0),
@@ -14,34 +12,38 @@ COLUMNS = (
     ("p99_ms", "probe p99 ms", 1, 2),
     ("alone_p99_ms", "p99 without", 1, 2),
 )
-# Figures of which the ratio to smtp-sink is shown.
-RATIOS = {"rate": "rate x sink", "cpu_ms": "CPU x sink"}
+# What others are measured against where it was measured too; the figures whose ratios to it are shown, and headings.
+RATIOS = {
+    "smtp-sink": {"rate": "rate x sink", "cpu_ms": "CPU x sink"},
+    "bare-log": {"rate": "rate x bare", "cpu_ms": "CPU x bare", "kib": "KiB x bare"},
+}
 
 
-def ceiling(row, rows):
-    """smtp-sink's row in the same situation."""
+def beside(target, row, rows):
+    """That target's row in the same situation."""
     for other in rows:
-        if other.case.target == CEILING and other.rounds:
+        if other.case.target == target and other.rounds:
             if (other.case.scenario, other.case.settings) == (row.case.scenario, row.case.settings):
                 return other
     return None
 
 
-def ratios(row, rows):
-    """The ratios of the medians to smtp-sink's."""
-    sink = ceiling(row, rows)
-    if not sink:
+def ratios(target, row, rows):
+    """The ratios of the medians to that target's."""
+    base = beside(target, row, rows)
+    if not base:
         return {}
-    return {figure: row.median(figure) / sink.median(figure)
-            for figure in row.figures if sink.values(figure) and sink.median(figure)}
+    return {figure: row.median(figure) / base.median(figure)
+            for figure in row.figures if base.values(figure) and base.median(figure)}
 
 
 def table(rows):
     """Lines of text. A column in which nothing would stand isn't there."""
     measured = [row for row in rows if row.rounds]
     columns = [column for column in COLUMNS if any(column[0] in row.figures for row in measured)]
-    shares = [figure for figure in RATIOS if any(figure in ratios(row, rows) for row in measured)]
-    lines = [["situation", "target", *(heading for _, heading, *_ in columns), *(RATIOS[figure] for figure in shares)]]
+    shares = [(target, figure, heading) for target, shown in RATIOS.items() for figure, heading in shown.items()
+              if any(figure in ratios(target, row, rows) for row in measured)]
+    lines = [["situation", "target", *(heading for _, heading, *_ in columns), *(heading for *_, heading in shares)]]
     before = None
     for row in rows:
         situation = row.case.situation
@@ -51,8 +53,8 @@ def table(rows):
             for figure, _, divisor, digits in columns:
                 values = [value / divisor for value in row.values(figure)]
                 line.append(figures(values).text(digits) if values else "")
-            found = ratios(row, rows)
-            line += [f"{found[figure]:.2f}" if figure in found else "" for figure in shares]
+            found = {target: ratios(target, row, rows) for target in RATIOS}
+            line += [f"{found[target][figure]:.2f}" if figure in found[target] else "" for target, figure, _ in shares]
         elif row.failure:
             line.append(None)
         lines.append(line)
@@ -100,6 +102,7 @@ def as_json(row, rows):
             }
             for figure in row.figures
         },
-        "ratio_to_smtp_sink": ratios(row, rows),
+        "ratio_to_smtp_sink": ratios("smtp-sink", row, rows),
+        "ratio_to_bare_log": ratios("bare-log", row, rows),
         "failure": row.failure,
     }
