@@ -17,6 +17,7 @@ public final class Listener {
     private let loop: EventLoop
     private let accepted: (consuming AcceptedSocket) -> Void
     private let refusal: [UInt8]
+    private let refused: (SocketAddress) -> Void
     private var spare: OwnedDescriptor?
     private var state = State.paused
 
@@ -31,14 +32,16 @@ public final class Listener {
     private static let waitForDescriptors = Duration.milliseconds(100)
 
     /// Connections are accepted from the loop's next turn on. `refusal` is what a client is sent that
-    /// can't be served for want of descriptors.
+    /// can't be served for want of descriptors; `refused` hears of each of them, with its address.
     public init(
         loop: EventLoop, socket: ListeningSocket, refusal: [UInt8] = [],
+        refused: @escaping (SocketAddress) -> Void = { _ in },
         accepted: @escaping (consuming AcceptedSocket) -> Void
     ) {
         self.socket = socket
         self.loop = loop
         self.refusal = refusal
+        self.refused = refused
         self.accepted = accepted
         spare = Self.openSpare()
         resume()
@@ -48,10 +51,12 @@ public final class Listener {
     public convenience init(
         loop: EventLoop, address: SocketAddress,
         backlog: Int32 = ListeningSocket.defaultBacklog, refusal: [UInt8] = [],
+        refused: @escaping (SocketAddress) -> Void = { _ in },
         accepted: @escaping (consuming AcceptedSocket) -> Void
     ) throws(ReactorError) {
         let socket = try ListeningSocket(address, backlog: backlog)
-        self.init(loop: loop, socket: socket, refusal: refusal, accepted: accepted)
+        self.init(
+            loop: loop, socket: socket, refusal: refusal, refused: refused, accepted: accepted)
     }
 
     /// Accepts nobody until ``resume()``; newcomers wait in the kernel's backlog.
@@ -106,7 +111,11 @@ public final class Listener {
         }
         spare = nil
         defer { spare = Self.openSpare() }
-        return acceptRaw { [refusal] socket in socket.refuse(with: refusal) }
+        return acceptRaw { [refusal, refused] socket in
+            let address = socket.remoteAddress
+            socket.refuse(with: refusal)
+            refused(address)
+        }
     }
 
     private func acceptRaw(_ body: (consuming AcceptedSocket) -> Void) -> Attempt {

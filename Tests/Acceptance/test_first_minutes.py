@@ -86,7 +86,17 @@ class Mistakes(Case):
         server.stop()
         server.launcher = ["prlimit", "--nofile=900:900", "--"]
         server.start()
-        self.assertRegex(server.log, r"descriptors_short .*LimitNOFILE.* limit=900 wanted=\d{4}")
+        self.assertRegex(server.log, r"descriptors_short .*LimitNOFILE.* limit=900 max_connections=16 wanted=\d{4}")
+
+    def test_more_clients_than_descriptors_are_lowered_to_what_they_allow(self):
+        server = self.unstarted_server(
+            {"limits": {"max_connections": 5000}, "delivery": {"max_connections": 1000}})
+        server.launcher = ["prlimit", "--nofile=3000:3000", "--"]
+        server.start()
+        self.assertRegex(
+            server.log,
+            r"descriptors_short .*raise the hard limit to 6576 .* limit=3000 max_connections=1424 wanted=6576")
+        self.assertRegex(server.log, r" ready .*max_connections=1424\b")
 
     def test_a_key_misspelt_is_answered_with_the_nearest(self):
         directory = self.directory()

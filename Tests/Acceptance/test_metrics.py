@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import socket
 
@@ -162,6 +163,21 @@ class Counters(MetricsCase):
         self.assertEqual(metrics.value("elemta_connections_limit"), 1)
         client.close()
         self.until_metric(server, "elemta_connections", 0)
+
+
+    def test_connections_that_no_descriptor_is_left_for(self):
+        server = self.monitored()
+        pid = server.process.pid
+        open_now = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+        free = next(number for number in range(len(open_now) + 1) if number not in open_now)
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, limits[1]))
+        for _ in range(3):
+            with Client(server.address) as client:
+                self.assertReply(client.greeting, "421 4.3.2")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        self.assertEqual(scrape(server).sum("elemta_connections_total", outcome="failed"), 3)
+        self.assertIn(' connection_failed client=127.0.0.1 error="no descriptor is left"', server.log)
 
 
 class Health(MetricsCase):

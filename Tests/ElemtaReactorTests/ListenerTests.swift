@@ -83,7 +83,9 @@ import Testing
             var accepted: [Connection] = []
             let recorder = Recorder()
             let refusal = Array("421 4.3.2 no room".utf8)
-            let listener = try test.listener(refusal: refusal) { socket in
+            var refused: [SocketAddress] = []
+            let listener = try test.listener(refusal: refusal, refused: { refused.append($0) }) {
+                socket in
                 if let connection = try? Connection(
                     loop: test.loop, accepted: socket, delegate: recorder)
                 {
@@ -103,6 +105,8 @@ import Testing
             test.turn(10)
             try #require(accepted.count == 2)
             for peer in peers[2...] { try #require(peer.receiveAll() == refusal) }
+            try #require(refused.count == 3)
+            try #require(refused.allSatisfy { $0.host == listener.boundAddress.host })
             // Nobody waits, so nothing may happen: a loop that spins would use its time up.
             let before = cpuTime()
             let end = test.loop.after(.milliseconds(200)) { test.loop.stop() }

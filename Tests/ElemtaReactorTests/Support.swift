@@ -40,10 +40,11 @@ final class TestLoop {
 
     /// A listener on a port of loopback that the kernel chooses.
     func listener(
-        refusal: [UInt8] = [], accepted: @escaping (consuming AcceptedSocket) -> Void
+        refusal: [UInt8] = [], refused: @escaping (SocketAddress) -> Void = { _ in },
+        accepted: @escaping (consuming AcceptedSocket) -> Void
     ) throws -> Listener {
         try Listener(
-            loop: loop, address: .loopback, refusal: refusal, accepted: accepted)
+            loop: loop, address: .loopback, refusal: refusal, refused: refused, accepted: accepted)
     }
 
     /// A connection of the reactor's with a plain blocking socket of the test's at its other end.

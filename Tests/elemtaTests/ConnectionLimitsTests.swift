@@ -23,6 +23,18 @@ import Testing
         #expect(limits.maximumPerAddress == 50)
     }
 
+    @Test("more than the descriptors leave is lowered to it, less is kept")
+    func configured() {
+        let limit = { (maximum: Int) in
+            ConnectionLimits(
+                maximum: maximum, perAddress: 0, outbound: 1_000, descriptors: 3_000
+            ).maximum
+        }
+        #expect(limit(5_000) == 3_000 - 1_000 - 512 - 64)
+        #expect(limit(1_424) == 1_424)
+        #expect(limit(7) == 7)
+    }
+
     @Test("an address is refused at its limit, another isn't, and one that left makes room")
     func perAddress() {
         var limits = ConnectionLimits(maximum: 10, perAddress: 2, outbound: 0, descriptors: 0)

@@ -24,7 +24,7 @@ extension LogName {
             [.error]
         case .userChanged, .directoryAmbiguous: [.user]
         case .runningAsRoot, .metricsExposed: [.advice]
-        case .descriptorsShort: [.limit, .wanted, .advice]
+        case .descriptorsShort: [.limit, .wanted, .maxConnections, .advice]
         case .shuttingDown, .handingOver: [.sessions, .timeout]
         case .handoverWaits: [.duration, .note]
         case .configurationReloaded, .restartNeeded: [.keys]

@@ -20,12 +20,12 @@ struct ConnectionLimits {
     private(set) var count = 0
     private var perAddress: [IPAddress: Int] = [:]
 
-    /// `maximum` 0: what the descriptor limit leaves beside `outbound` deliveries. `perAddress` 0:
-    /// the larger of 50 and 5 % of the maximum.
+    /// `maximum` is lowered to what the descriptor limit leaves beside `outbound` deliveries; 0 is that.
+    /// `perAddress` 0: the larger of 50 and 5 % of the maximum.
     init(maximum: Int, perAddress: Int, outbound: Int, descriptors: Int) {
         let room = descriptors - outbound - Self.contentFileDescriptors - Self.ownDescriptors
         // At least a handful: with a tiny descriptor limit a slow server beats none.
-        self.maximum = maximum > 0 ? maximum : max(room, 16)
+        self.maximum = min(maximum > 0 ? maximum : Int.max, max(room, 16))
         maximumPerAddress = perAddress > 0 ? perAddress : max(50, self.maximum / 20)
     }
 

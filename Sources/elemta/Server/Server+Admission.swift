@@ -13,8 +13,11 @@ extension Server {
                 counters: counters.listener(at: "\(bound.listener.address)"))
             return bound.sockets.map { socket in
                 Listener(
-                    loop: loop, socket: socket, refusal: profile.refusal(.tooManyConnections)
-                ) { [unowned self] socket in admit(socket, by: profile) }
+                    loop: loop, socket: socket, refusal: profile.refusal(.tooManyConnections),
+                    refused: { [unowned self] address in
+                        failed(address, by: profile, "no descriptor is left")
+                    },
+                    accepted: { [unowned self] socket in admit(socket, by: profile) })
             }
         }
     }
@@ -69,23 +72,29 @@ extension Server {
         } catch {
             sessions.remove(id)
             limits.release(address)
-            profile.counters.outcomes.add(to: .failed)
-            log.write(.connectionFailed, [.client: "\(address)", .error: "\(error)"])
+            failed(remoteAddress, by: profile, "\(error)")
         }
     }
 
-    /// Says at start when the clients that the configuration allows can't all be served.
+    /// The system had nothing to serve a client with.
+    private func failed(_ client: SocketAddress, by profile: ListenerProfile, _ error: String) {
+        profile.counters.outcomes.add(to: .failed)
+        let address = client.ipAddress.map { "\($0)" } ?? "\(client)"
+        log.write(.connectionFailed, [.client: "\(address)", .error: "\(error)"])
+    }
+
+    /// Says when the clients that the configuration allows can't all be served.
     func warnOfFewDescriptors() {
         let wanted = ConnectionLimits.descriptors(
-            maximum: configuration.limits.maxConnections,
-            outbound: configuration.delivery.maxConnections)
+            configuration, isMonitored: !bound.http.isEmpty)
         guard descriptorLimit < wanted else { return }
         log.write(
             .descriptorsShort,
             [
                 .limit: "\(descriptorLimit)", .wanted: "\(wanted)",
+                .maxConnections: "\(limits.maximum)",
                 .advice:
-                    "raise the hard limit: ulimit -Hn, LimitNOFILE= of the systemd unit, or docker run --ulimit nofile=",
+                    "raise the hard limit to \(wanted) (ulimit -Hn, LimitNOFILE= of the systemd unit, or docker run --ulimit nofile=) or lower delivery.max_connections (\(configuration.delivery.maxConnections))",
             ])
     }
 

@@ -174,6 +174,11 @@ extension Server {
         timeouts = SessionTimeouts(configuration.limits)
         postmaster = configuration.reachablePostmaster
         limits.change(to: ConnectionLimits(configuration, isMonitored: !bound.http.isEmpty))
+        if configuration.limits.maxConnections != former.limits.maxConnections
+            || configuration.delivery.maxConnections != former.delivery.maxConnections
+        {
+            warnOfFewDescriptors()
+        }
         budget.limit = configuration.limits.memory
         if configuration.limits.ratePerIP != former.limits.ratePerIP {
             rates = configuration.limits.ratePerIP.map(MessageRates.init)
@@ -220,8 +225,18 @@ extension ConnectionLimits {
         self.init(
             maximum: configuration.limits.maxConnections,
             perAddress: configuration.limits.maxConnectionsPerIP,
-            outbound: configuration.delivery.maxConnections
-                + (isMonitored ? Server.monitoringConnections : 0),
+            outbound: Self.outbound(configuration, isMonitored: isMonitored),
             descriptors: DescriptorLimit.raise().soft)
+    }
+
+    /// Descriptors that what the configuration allows needs.
+    static func descriptors(_ configuration: Configuration, isMonitored: Bool) -> Int {
+        descriptors(
+            maximum: configuration.limits.maxConnections,
+            outbound: outbound(configuration, isMonitored: isMonitored))
+    }
+
+    private static func outbound(_ configuration: Configuration, isMonitored: Bool) -> Int {
+        configuration.delivery.maxConnections + (isMonitored ? Server.monitoringConnections : 0)
     }
 }
