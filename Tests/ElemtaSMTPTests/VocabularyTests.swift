@@ -125,7 +125,7 @@ import Testing
     {
         let octets = ReceivedField.octets(
             heloName: Array(helo.utf8), address: try #require(IPAddress(address)),
-            hostname: "mail.example.com", protocolName: "ESMTP", id: "01ABC",
+            hostname: "mail.example.com", protocolName: "ESMTP", id: Array("01ABC".utf8),
             recipient: recipient, time: UnixTime(seconds: 0))
         return String(decoding: octets, as: UTF8.self)
     }
@@ -146,7 +146,7 @@ import Testing
         let octets = ReceivedField.octets(
             heloName: Array("c.example".utf8), address: IPAddress(v4: 0xC000_0201),
             hostname: "mail.example.com", protocolName: "ESMTPS", tls: SessionDriver.tls,
-            id: "01ABC", recipient: nil, time: UnixTime(seconds: 0))
+            id: Array("01ABC".utf8), recipient: nil, time: UnixTime(seconds: 0))
         #expect(
             String(decoding: octets, as: UTF8.self) == """
                 Received: from c.example ([192.0.2.1])\r

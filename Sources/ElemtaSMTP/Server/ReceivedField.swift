@@ -17,26 +17,33 @@ public enum ReceivedField {
     ///     others (RFC 5321 7.2).
     public static func octets(
         heloName: [UInt8], address: IPAddress, hostname: String, protocolName: String,
-        tls: TLSSummary? = nil, id: String, recipient: ForwardPath?, time: UnixTime
+        tls: TLSSummary? = nil, id: [UInt8], recipient: ForwardPath?, time: UnixTime
     ) -> [UInt8] {
         var octets: [UInt8] = []
         octets.reserveCapacity(256)
         octets.append(contentsOf: "Received: from ".utf8)
         octets.append(contentsOf: heloName)
-        octets.append(contentsOf: " (\(address.addressLiteral))".utf8)
+        octets.append(contentsOf: " (".utf8)
+        octets.append(contentsOf: address.addressLiteral.utf8)
+        octets.append(contentsOf: ")".utf8)
         if let tls {
             let comment = "(using \(tls.protocolName) with cipher \(tls.cipher))"
             octets.append(contentsOf: "\r\n\t\(comment)".utf8)
         }
         octets.append(contentsOf: "\r\n\tby ".utf8)
         octets.append(contentsOf: hostname.utf8)
-        octets.append(contentsOf: " with \(protocolName) id \(id)".utf8)
+        octets.append(contentsOf: " with ".utf8)
+        octets.append(contentsOf: protocolName.utf8)
+        octets.append(contentsOf: " id ".utf8)
+        octets.append(contentsOf: id)
         if let mailbox = recipient?.mailbox, mailbox.octets.count <= maximumRecipientLength {
             octets.append(contentsOf: "\r\n\tfor <".utf8)
             octets.append(contentsOf: mailbox.octets)
             octets.append(.closeAngle)
         }
-        octets.append(contentsOf: ";\r\n\t\(time.rfc5322)\r\n".utf8)
+        octets.append(contentsOf: ";\r\n\t".utf8)
+        time.appendRFC5322(to: &octets)
+        octets.append(contentsOf: "\r\n".utf8)
         return octets
     }
 }

@@ -14,22 +14,55 @@ public struct UnixTime: Hashable, Comparable, Sendable {
 
     /// The time as the `date-time` of RFC 5322 3.3, in UTC: `Sat, 22 Nov 2025 12:46:00 +0000`.
     public var rfc5322: String {
+        var octets: [UInt8] = []
+        appendRFC5322(to: &octets)
+        return String(decoding: octets, as: UTF8.self)
+    }
+
+    /// Appends ``rfc5322``. Each message has one: strings put together took ten times as long.
+    func appendRFC5322(to octets: inout [UInt8]) {
         let (year, month, day) = civilDate
-        let second = Int(Self.remainder(seconds, 86400))
         // 1970-01-01 was a Thursday.
-        let weekday = Self.weekdays[Int(Self.remainder(Self.quotient(seconds, 86400) + 4, 7))]
-        return "\(weekday), \(day) \(Self.months[month - 1]) \(Self.padded(year, 4)) "
-            + "\(Self.padded(second / 3600, 2)):\(Self.padded(second / 60 % 60, 2)):"
-            + "\(Self.padded(second % 60, 2)) +0000"
+        let weekday = Int(Self.remainder(Self.quotient(seconds, 86400) + 4, 7))
+        octets.append(contentsOf: Self.weekdays[weekday].utf8)
+        octets.append(contentsOf: ", ".utf8)
+        octets.append(digits: day)
+        octets.append(.space)
+        octets.append(contentsOf: Self.months[month - 1].utf8)
+        octets.append(.space)
+        octets.append(digits: year, atLeast: 4)
+        octets.append(.space)
+        appendTimeOfDay(to: &octets)
+        octets.append(contentsOf: " +0000".utf8)
     }
 
     /// The time as RFC 3339 writes it, in UTC: `2025-11-22T12:46:00Z`.
     public var rfc3339: String {
+        var octets: [UInt8] = []
+        appendRFC3339(to: &octets)
+        octets.append(UInt8(ascii: "Z"))
+        return String(decoding: octets, as: UTF8.self)
+    }
+
+    /// Appends ``rfc3339`` without its last letter, so that a fraction can follow.
+    public func appendRFC3339(to octets: inout [UInt8]) {
         let (year, month, day) = civilDate
+        octets.append(digits: year, atLeast: 4)
+        octets.append(UInt8(ascii: "-"))
+        octets.append(digits: month, atLeast: 2)
+        octets.append(UInt8(ascii: "-"))
+        octets.append(digits: day, atLeast: 2)
+        octets.append(UInt8(ascii: "T"))
+        appendTimeOfDay(to: &octets)
+    }
+
+    private func appendTimeOfDay(to octets: inout [UInt8]) {
         let second = Int(Self.remainder(seconds, 86400))
-        return "\(Self.padded(year, 4))-\(Self.padded(month, 2))-\(Self.padded(day, 2))T"
-            + "\(Self.padded(second / 3600, 2)):\(Self.padded(second / 60 % 60, 2)):"
-            + "\(Self.padded(second % 60, 2))Z"
+        octets.append(digits: second / 3600, atLeast: 2)
+        octets.append(.colon)
+        octets.append(digits: second / 60 % 60, atLeast: 2)
+        octets.append(.colon)
+        octets.append(digits: second % 60, atLeast: 2)
     }
 
     /// Days to a date in the proleptic Gregorian calendar. Years are counted from March, so that
@@ -60,10 +93,5 @@ public struct UnixTime: Hashable, Comparable, Sendable {
     private static func remainder(_ value: Int64, _ divisor: Int64) -> Int64 {
         let remainder = value % divisor
         return remainder < 0 ? remainder + divisor : remainder
-    }
-
-    private static func padded(_ value: Int, _ width: Int) -> String {
-        let digits = String(value)
-        return String(repeating: "0", count: max(0, width - digits.count)) + digits
     }
 }

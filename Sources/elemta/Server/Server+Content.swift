@@ -33,10 +33,10 @@ extension Server {
                     id, arrival: now, client: trace, transaction, ContentSummary(), from: session)
             },
             completed: { result in pipe.post(.spilled(name, id, result)) })
-        let hostname = "\(configuration.hostname)"
+        let hostname = configuration.hostname.description
         let received = ReceivedField.octets(
             heloName: trace.heloName, address: session.client, hostname: hostname,
-            protocolName: trace.protocolName, tls: session.machine.tls, id: "\(id)",
+            protocolName: trace.protocolName, tls: session.machine.tls, id: id.octets,
             recipient: transaction.recipients.count == 1
                 ? transaction.recipients.first?.path : nil,
             time: now)
@@ -60,7 +60,7 @@ extension Server {
     func accepted(_ envelope: Envelope, from session: Session) {
         counters.acceptedMessages += 1
         counters.acceptedOctets += envelope.contentOctets
-        messages.answered(envelope, session: "\(session.id)")
+        messages.answered(envelope, session: session.id)
     }
 
     func contentFileFailed(_ id: MessageID, because reason: String, of session: Session) {
@@ -81,14 +81,17 @@ extension Server {
     }
 
     private func fields(of session: Session, _ reply: Reply) -> LogFields {
-        [.session: "\(session.id)", .client: "\(session.client)", .reply: "\(reply)"]
+        [
+            .session: .described(session.id), .client: .described(session.client),
+            .reply: "\(reply)",
+        ]
     }
 
     /// Hands a complete message over; `acknowledged(_:)` follows when it is safe.
     func submit(_ envelope: Envelope, _ content: SubmittedContent, for session: ConnectionID) {
         messages.accept(
             Submission(token: session.token, envelope: envelope, content: content),
-            session: "\(SessionID(session))")
+            session: SessionID(session))
     }
 
     /// The ack instant: what is answered 250 here was committed before.
