@@ -267,7 +267,8 @@ struct SessionDriver: ~Copyable {
         let field = ReceivedField.octets(
             heloName: session.heloName, address: session.client.address,
             hostname: session.parameters.hostname,
-            protocolName: session.protocolName(for: transaction), tls: session.tls, id: Array("id".utf8),
+            protocolName: session.protocolName(for: transaction), tls: session.tls,
+            id: Array("id".utf8),
             recipient: transaction.recipients.first?.path, time: UnixTime(seconds: 0))
         var start = 0
         while let lineFeed = field[start...].firstIndex(of: 10) {

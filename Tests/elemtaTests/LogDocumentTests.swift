@@ -61,7 +61,7 @@ private func quoted(_ fields: [LogField]) -> String {
         let letters = Set("abcdefghijklmnopqrstuvwxyz_")
         for name in LogName.allCases {
             #expect(name.rawValue.allSatisfy(letters.contains))
-            #expect(LogName.named(name.rawValue) == name)
+            #expect(LogName(rawValue: name.rawValue) == name)
             #expect(Set(name.fields).count == name.fields.count)
             #expect(Set(name.sameness ?? []).isSubset(of: name.fields), "\(name)")
             #expect((name.sameness ?? []).count <= 2, "\(name)")

@@ -12,7 +12,7 @@ import Testing
         at now: MonotonicTime = start
     ) -> Int {
         (0..<times).count { _ in
-            LogFlood.Key(name, fields.metadata).map { flood.admits($0, name.level, at: now) }
+            LogFlood.Key(name, fields).map { flood.admits($0, name.level, at: now) }
                 ?? true
         }
     }
@@ -88,7 +88,7 @@ import Testing
         }
         let summaries = flood.summaries(at: now)
         #expect(summaries.count <= LogFlood.waitingSummaries + 2)
-        let repeated = summaries.map { $0.fields["repeated"].flatMap { Int("\($0)") } ?? 0 }
+        let repeated = summaries.map { Int($0.fields[.repeated]?.description ?? "") ?? 0 }
         #expect(repeated.reduce(0, +) == 50 * 20 * 2)
     }
 
@@ -119,5 +119,12 @@ import Testing
             #expect(admitted(&flood, name, [.id: "1"], times: 1_000) == 1_000, "\(name)")
             #expect(flood.end == nil)
         }
+    }
+}
+
+extension LogSummary: Equatable {
+    static func == (left: LogSummary, right: LogSummary) -> Bool {
+        left.name == right.name && left.level == right.level
+            && left.fields.metadata == right.fields.metadata
     }
 }

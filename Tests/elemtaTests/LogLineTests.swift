@@ -10,7 +10,7 @@ import Testing
         LogLine.append(
             .init(
                 time: timespec(tv_sec: 1_767_225_599, tv_nsec: 42_999_999), level: .info,
-                event: "message_accepted", metadata: metadata),
+                event: "message_accepted", name: nil, fields: LogFields(metadata)),
             as: form, to: &text)
         return String(decoding: text, as: UTF8.self)
     }

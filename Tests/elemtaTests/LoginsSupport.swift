@@ -59,8 +59,8 @@ final class RecordedLog: Sendable {
             var text: [UInt8] = []
             LogLine.append(
                 .init(
-                    time: timespec(), level: event.level, event: event.message,
-                    metadata: event.metadata),
+                    time: timespec(), level: event.level, event: event.message.description,
+                    name: nil, fields: LogFields(event.metadata ?? [:])),
                 as: .text, to: &text)
             let line = String(decoding: text, as: UTF8.self).split(separator: " ", maxSplits: 1)
             lines.post(String(line[1].dropLast()))

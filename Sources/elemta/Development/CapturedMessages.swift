@@ -61,7 +61,7 @@ final class CapturedMessages: AcceptedMessages {
             ])
     }
 
-    func accept(_ submission: Submission, session: String) {
+    func accept(_ submission: Submission, session: SessionID) {
         switch submission.content {
         case .inMemory(let content):
             let message = CapturedMessage(submission.envelope, content)
@@ -75,7 +75,7 @@ final class CapturedMessages: AcceptedMessages {
         }
     }
 
-    private func report(_ message: CapturedMessage, session: String, isKept: Bool) {
+    private func report(_ message: CapturedMessage, session: SessionID, isKept: Bool) {
         let envelope = message.envelope
         var fields: LogFields = [
             .id: "\(message.id)", .session: "\(session)", .from: "\(envelope.reversePath)",
@@ -95,7 +95,7 @@ final class CapturedMessages: AcceptedMessages {
     }
 
     /// `message_received` has said it all.
-    func answered(_ envelope: Envelope, session: String) {}
+    func answered(_ envelope: Envelope, session: SessionID) {}
 
     func change(
         _ configuration: Configuration, _ delivery: DeliverySettings?, isRouting: Bool

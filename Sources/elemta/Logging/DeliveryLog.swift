@@ -18,15 +18,15 @@ enum DeliveryLog {
 
     private static func fields(_ event: DeliveryEvent) -> LogFields {
         var fields: LogFields = [
-            .id: "\(event.id)", .destination: "\(event.destination)",
-            .duration: "\(Int(event.duration / .milliseconds(1)))",
-            .code: "\(event.status.code)",
-            .text: "\(String(decoding: event.status.text, as: UTF8.self))",
+            .id: .described(event.id), .destination: .described(event.destination),
+            .duration: .number(Int(event.duration / .milliseconds(1))),
+            .code: .number(Int(event.status.code)),
+            .text: .text(String(decoding: event.status.text, as: UTF8.self)),
         ]
         if let recipient = event.recipient {
-            fields[.to] = "\(recipient)"
+            fields[.to] = .described(recipient)
         } else {
-            fields[.recipients] = "\(event.recipientCount)"
+            fields[.recipients] = .number(event.recipientCount)
         }
         if let host = event.host { fields[.host] = "\(host)" }
         if let address = event.address { fields[.address] = "\(address)" }

@@ -25,11 +25,11 @@ struct LogFlood {
         private let second: String?
 
         /// Nil where each line is written.
-        init?(_ name: LogName, _ metadata: Logger.Metadata?) {
+        init?(_ name: LogName, _ fields: LogFields) {
             guard let sameness = name.sameness else { return nil }
             self.name = name
-            first = sameness.first.map { metadata?[$0.rawValue]?.description ?? "" }
-            second = sameness.dropFirst().first.map { metadata?[$0.rawValue]?.description ?? "" }
+            first = sameness.first.map { fields[$0]?.description ?? "" }
+            second = sameness.dropFirst().first.map { fields[$0]?.description ?? "" }
         }
 
         /// All of that event that have no entry of their own.
@@ -41,10 +41,10 @@ struct LogFlood {
             second = nil
         }
 
-        var fields: Logger.Metadata {
-            var fields: Logger.Metadata = [:]
+        var fields: LogFields {
+            var fields: LogFields = [:]
             for (field, value) in zip(name.sameness ?? [], [first, second]) {
-                if let value { fields[field.rawValue] = "\(value)" }
+                if let value { fields[field] = .text(value) }
             }
             return fields
         }
@@ -90,7 +90,7 @@ struct LogFlood {
         defer { unsaid = [:] }
         return unsaid.map { key, count in
             var fields = key.fields
-            fields[LogField.repeated.rawValue] = "\(count.repeated)"
+            fields[.repeated] = .number(count.repeated)
             return LogSummary(name: key.name, level: count.level, fields: fields)
         }
     }
@@ -108,14 +108,14 @@ struct LogFlood {
 }
 
 /// A line that the log's own thread writes.
-struct LogSummary: Equatable {
+struct LogSummary {
     let name: LogName
     let level: Logger.Level
-    let fields: Logger.Metadata
+    let fields: LogFields
 }
 
 extension LogSummary {
     init(_ name: LogName, _ fields: LogFields) {
-        self.init(name: name, level: name.level, fields: fields.metadata)
+        self.init(name: name, level: name.level, fields: fields)
     }
 }

@@ -25,16 +25,30 @@ enum LogLine {
         appendTime(entry.time, to: &time)
         object.add("time", String(decoding: time, as: UTF8.self))
         object.add("level", entry.level.rawValue)
-        object.add("event", entry.event.description)
-        for (key, value) in (entry.metadata ?? [:]).sorted(by: { $0.key < $1.key }) {
-            let value = value.description
-            if LogField(rawValue: key)?.isNumber == true, let number = Int(value) {
-                object.add(key, number)
-            } else {
-                object.add(key, value)
+        object.add("event", entry.event)
+        forEachField(of: entry) { name, value in
+            switch value {
+            case .number(let number): object.add(name, number)
+            case .text, .described:
+                let text = value.description
+                if LogField(rawValue: name)?.isNumber == true, let number = Int(text) {
+                    object.add(name, number)
+                } else {
+                    object.add(name, text)
+                }
             }
         }
         text.append(contentsOf: object.line)
+    }
+
+    /// By their names.
+    private static func forEachField(
+        of entry: LogWriter.Entry, _ body: (String, LogValue) -> Void
+    ) {
+        let all = entry.fields.all
+        for place in all.indices.sorted(by: { all[$0].name < all[$1].name }) {
+            body(all[place].name, all[place].value)
+        }
     }
 
     private static func appendText(_ entry: LogWriter.Entry, to text: inout [UInt8]) {
@@ -42,23 +56,22 @@ enum LogLine {
         text.append(UInt8(ascii: " "))
         text.append(contentsOf: entry.level.rawValue.utf8)
         text.append(UInt8(ascii: " "))
-        text.append(contentsOf: entry.event.description.utf8)
-        for (key, value) in (entry.metadata ?? [:]).sorted(by: { $0.key < $1.key }) {
+        text.append(contentsOf: entry.event.utf8)
+        forEachField(of: entry) { name, value in
             text.append(UInt8(ascii: " "))
-            text.append(contentsOf: key.utf8)
+            text.append(contentsOf: name.utf8)
             text.append(UInt8(ascii: "="))
-            appendValue(value.description, to: &text)
+            switch value {
+            case .number(let number): text.append(digits: number)
+            case .text, .described: appendValue(value.description, to: &text)
+            }
         }
         text.append(UInt8(ascii: "\n"))
     }
 
     /// Bare when it can't be mistaken, else in quotes with `\"`, `\\` and `\xHH`.
     private static func appendValue(_ value: String, to text: inout [UInt8]) {
-        let isPlain = value.utf8.allSatisfy { octet in
-            octet > 0x20 && octet < 0x7F && octet != quote && octet != backslash
-                && octet != UInt8(ascii: "=")
-        }
-        if isPlain && !value.isEmpty {
+        if isPlain(value.utf8Span.span) {
             text.append(contentsOf: value.utf8)
             return
         }
@@ -78,6 +91,16 @@ enum LogLine {
         text.append(quote)
     }
 
+    private static func isPlain(_ value: Span<UInt8>) -> Bool {
+        for position in value.indices {
+            let octet = value[position]
+            guard octet > 0x20, octet < 0x7F, octet != quote, octet != backslash,
+                octet != UInt8(ascii: "=")
+            else { return false }
+        }
+        return !value.isEmpty
+    }
+
     private static let quote = UInt8(ascii: "\"")
     private static let backslash = UInt8(ascii: "\\")
 
@@ -86,9 +109,9 @@ enum LogLine {
     }
 
     private static func appendTime(_ time: timespec, to text: inout [UInt8]) {
-        text.append(contentsOf: UnixTime(seconds: Int64(time.tv_sec)).rfc3339.utf8.prefix(19))
-        let milliseconds = String(time.tv_nsec / 1_000_000)
-        text.append(contentsOf: ".\(String(repeating: "0", count: 3 - milliseconds.count))".utf8)
-        text.append(contentsOf: "\(milliseconds)Z".utf8)
+        UnixTime(seconds: Int64(time.tv_sec)).appendRFC3339(to: &text)
+        text.append(UInt8(ascii: "."))
+        text.append(digits: time.tv_nsec / 1_000_000, atLeast: 3)
+        text.append(UInt8(ascii: "Z"))
     }
 }

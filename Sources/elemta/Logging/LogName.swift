@@ -160,11 +160,6 @@ enum LogName: String, CaseIterable, Sendable {
         }
     }
 
-    private static let byName = Dictionary(uniqueKeysWithValues: allCases.map { ($0.rawValue, $0) })
-
-    /// As `init(rawValue:)`, which compares one after the other.
-    static func named(_ name: String) -> LogName? { byName[name] }
-
     /// Whether it says what became of a message: such lines are the last of their level to be lost.
     var isOfMessage: Bool {
         switch self {
@@ -182,17 +177,24 @@ extension Logger {
     func write(
         _ name: LogName, at level: Logger.Level? = nil, _ fields: @autoclosure () -> LogFields = [:]
     ) {
-        log(
-            level: level ?? name.level, Logger.Message(stringLiteral: name.rawValue),
-            metadata: name.checked(fields()))
+        let level = level ?? name.level
+        guard level >= logLevel else { return }
+        let fields = name.checked(fields())
+        if let writer = handler as? WriterLogHandler {
+            writer.log(level, name, fields)
+        } else {
+            log(
+                level: level, Logger.Message(stringLiteral: name.rawValue),
+                metadata: fields.metadata)
+        }
     }
 }
 
 extension LogName {
-    fileprivate func checked(_ fields: LogFields) -> Logger.Metadata {
+    fileprivate func checked(_ fields: LogFields) -> LogFields {
         assert(
-            fields.metadata.keys.allSatisfy { key in self.fields.contains { $0.rawValue == key } },
-            "\(rawValue) declares fewer fields than \(fields.metadata.keys.sorted())")
-        return fields.metadata
+            fields.all.allSatisfy { name, _ in self.fields.contains { $0.rawValue == name } },
+            "\(rawValue) declares fewer fields than \(fields.all.map(\.name).sorted())")
+        return fields
     }
 }

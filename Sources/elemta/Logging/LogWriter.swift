@@ -16,8 +16,10 @@ final class LogWriter: Sendable {
     struct Entry: Sendable {
         let time: timespec
         let level: Logger.Level
-        let event: Logger.Message
-        let metadata: Logger.Metadata?
+        let event: String
+        /// The event, if it is one of ours.
+        let name: LogName?
+        let fields: LogFields
     }
 
     private enum Order: Sendable {
@@ -95,11 +97,10 @@ final class LogWriter: Sendable {
 
     /// Queues one line. Never blocks.
     func log(_ entry: Entry) {
-        let name = LogName.named(entry.event.description)
-        if let name, let key = LogFlood.Key(name, entry.metadata) {
+        if let name = entry.name, let key = LogFlood.Key(name, entry.fields) {
             guard flood.withLock({ $0.admits(key, entry.level, at: .now) }) else { return }
         }
-        let limit = Self.limit(entry.level, isOfMessage: name?.isOfMessage ?? false)
+        let limit = Self.limit(entry.level, isOfMessage: entry.name?.isOfMessage ?? false)
         guard waiting.load(ordering: .relaxed) < limit else {
             drop(entry.level)
             droppedInAll.add()
@@ -247,8 +248,8 @@ final class LogWriter: Sendable {
         var now = timespec()
         unsafe clock_gettime(CLOCK_REALTIME, &now)
         let entry = Entry(
-            time: now, level: line.level, event: Logger.Message(stringLiteral: line.name.rawValue),
-            metadata: line.fields)
+            time: now, level: line.level, event: line.name.rawValue, name: line.name,
+            fields: line.fields)
         LogLine.append(entry, as: form, to: &text)
     }
 }

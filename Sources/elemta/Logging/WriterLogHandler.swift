@@ -17,12 +17,22 @@ struct WriterLogHandler: LogHandler {
     }
 
     func log(event: LogEvent) {
+        let fields = metadata.merging(event.metadata ?? [:]) { _, later in later }
+        let text = event.message.description
+        log(event.level, text, LogName(rawValue: text), LogFields(fields))
+    }
+
+    /// A line of ours, past swift-log's dictionaries.
+    func log(_ level: Logger.Level, _ name: LogName, _ fields: LogFields) {
+        let fields = metadata.isEmpty ? fields : fields.adding(LogFields(metadata))
+        log(level, name.rawValue, name, fields)
+    }
+
+    private func log(
+        _ level: Logger.Level, _ event: String, _ name: LogName?, _ fields: LogFields
+    ) {
         var now = timespec()
         unsafe clock_gettime(CLOCK_REALTIME, &now)
-        var fields = event.metadata
-        if !metadata.isEmpty {
-            fields = metadata.merging(event.metadata ?? [:]) { _, later in later }
-        }
-        writer.log(.init(time: now, level: event.level, event: event.message, metadata: fields))
+        writer.log(.init(time: now, level: level, event: event, name: name, fields: fields))
     }
 }

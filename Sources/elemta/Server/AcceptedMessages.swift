@@ -24,10 +24,10 @@ protocol AcceptedMessages: AnyObject {
     func start(acknowledge: @escaping @Sendable ([Acknowledgement]) -> Void) throws
 
     /// Takes a message. `session` is what the log calls the session that it came from.
-    func accept(_ submission: Submission, session: String)
+    func accept(_ submission: Submission, session: SessionID)
 
     /// A message was answered 250: for the log.
-    func answered(_ envelope: Envelope, session: String)
+    func answered(_ envelope: Envelope, session: SessionID)
 
     /// What `elemta queue` looks at.
     var queue: any QueueView { get }

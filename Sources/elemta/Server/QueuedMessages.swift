@@ -78,17 +78,18 @@ final class QueuedMessages: AcceptedMessages {
         try spool.start(acknowledge: acknowledge, dispatch: delivery)
     }
 
-    func accept(_ submission: Submission, session: String) {
+    func accept(_ submission: Submission, session: SessionID) {
         spool.accept(submission)
     }
 
-    func answered(_ envelope: Envelope, session: String) {
+    func answered(_ envelope: Envelope, session: SessionID) {
         var fields: LogFields = [
-            .id: "\(envelope.id)", .session: "\(session)",
-            .client: "\(envelope.client.address.map { "\($0)" } ?? "")",
-            .from: "\(envelope.reversePath)", .recipients: "\(envelope.recipients.count)",
-            .octets: "\(envelope.summary.octetCount)",
-            .protocolName: "\(envelope.client.protocolName)",
+            .id: .described(envelope.id), .session: .described(session),
+            .client: envelope.client.address.map { .described($0) } ?? "",
+            .from: .described(envelope.reversePath),
+            .recipients: .number(envelope.recipients.count),
+            .octets: .number(Int(clamping: envelope.summary.octetCount)),
+            .protocolName: .text(envelope.client.protocolName),
         ]
         if let user = envelope.client.user { fields[.user] = "\(user)" }
         log.write(.messageAccepted, fields)

@@ -127,7 +127,7 @@ extension Server {
         log.write(
             .connectionOpened,
             [
-                .session: "\(session.id)", .client: "\(session.client)",
+                .session: .described(session.id), .client: .described(session.client),
                 .listener: "\(session.profile.address)",
             ])
     }
@@ -137,10 +137,10 @@ extension Server {
         log.write(
             .connectionClosed,
             [
-                .session: "\(session.id)", .client: "\(session.client)",
-                .messages: "\(session.acceptedCount)",
-                .duration: "\(Int((MonotonicTime.now - session.begin) / .milliseconds(1)))",
-                .reason: "\(session.ending.rawValue)",
+                .session: .described(session.id), .client: .described(session.client),
+                .messages: .number(Int(session.acceptedCount)),
+                .duration: .number(Int((MonotonicTime.now - session.begin) / .milliseconds(1))),
+                .reason: .text(session.ending.rawValue),
             ])
         sessions.remove(session.connectionID)
         session.profile.counters.open -= 1

@@ -17,16 +17,13 @@ struct SessionID: Hashable, Sendable, CustomStringConvertible {
     }
 
     var description: String {
-        let digits = [high, low].flatMap { word in
-            stride(from: 60, through: 0, by: -4).map { shift in
-                Self.digits[Int(word >> UInt64(shift) & 0xF)]
-            }
-        }
         var octets: [UInt8] = []
         octets.reserveCapacity(36)
-        for (index, digit) in digits.enumerated() {
-            if [8, 12, 16, 20].contains(index) { octets.append(UInt8(ascii: "-")) }
-            octets.append(digit)
+        for (word, hyphens) in [(high, [8, 12]), (low, [0, 4])] {
+            for digit in 0..<16 {
+                if hyphens.contains(digit) { octets.append(UInt8(ascii: "-")) }
+                octets.append(Self.digits[Int(word >> UInt64(60 - 4 * digit) & 0xF)])
+            }
         }
         return String(decoding: octets, as: UTF8.self)
     }
