@@ -1,5 +1,5 @@
 # The server alone on Debian's smallest image, as a user without rights. compose.yaml says how it is
-# meant to be run; every key of the configuration but lists of maps has an environment variable.
+# meant to be run; every key of the configuration has an environment variable.
 
 FROM swift:6.2-bookworm AS build
 WORKDIR /build
@@ -32,11 +32,11 @@ USER 1001:1001
 # folder that desktop software shares with a virtual machine.
 VOLUME ["/app/queue", "/app/config", "/app/logs"]
 EXPOSE 2525 8080
+# Nobody relays but the container itself: behind a published port strangers may have an address of the
+# container's own networks.
+ENV ELEMTA_ALLOWED_RELAYS="127.0.0.1,::1"
 # /metrics, /healthz and /readyz, for the networks that the container is in.
 ENV ELEMTA_HTTP_LISTEN_ADDR=":8080"
-# Without it every address of the container's own networks could relay, and where a proxy brings
-# connections in (rootless Podman, Swarm's mesh) strangers come with one of those. Name who may.
-ENV ELEMTA_ALLOWED_RELAYS="127.0.0.1,::1"
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["elemta", "health"]
 ENTRYPOINT ["elemta"]

@@ -4,8 +4,12 @@ import Testing
 @testable import elemta
 
 @Suite("HostNetworks") struct HostNetworksTests {
-    private func interface(_ name: String, _ subnet: String) throws -> HostNetworks.Interface {
-        HostNetworks.Interface(name: name, subnet: try #require(IPSubnet(subnet)))
+    private func interface(
+        _ name: String, _ subnet: String, _ address: String
+    ) throws -> HostNetworks.Interface {
+        HostNetworks.Interface(
+            name: name, address: try #require(IPAddress(address)),
+            subnet: try #require(IPSubnet(subnet)))
     }
 
     private func address(_ text: String) throws -> IPAddress {
@@ -26,23 +30,32 @@ import Testing
     func host() throws {
         let relays = HostNetworks.defaultRelays(
             interfaces: [
-                try interface("eth0", "192.168.1.0/24"), try interface("docker0", "172.17.0.0/16"),
+                try interface("eth0", "192.168.1.0/24", "192.168.1.2"),
+                try interface("docker0", "172.17.0.0/16", "172.17.0.1"),
             ],
             isContainer: false, gateways: [try address("192.168.1.1")])
         #expect(relays.contains(try address("127.0.0.1")))
         #expect(relays.contains(try address("::1")))
         #expect(relays.contains(try address("172.17.0.9")))
+        #expect(relays.contains(try address("172.17.0.1")))
         #expect(relays.contains(try address("::ffff:172.17.0.9")))
         #expect(!relays.contains(try address("192.168.1.7")))
         #expect(!relays.contains(try address("127.0.0.2")))
     }
 
-    @Test("in a container: its own networks, never the gateway, behind which anyone may be")
+    @Test("in a container: its networks, never the gateway or itself, behind which anyone may be")
     func container() throws {
         let relays = HostNetworks.defaultRelays(
-            interfaces: [try interface("eth0", "172.18.0.0/16")], isContainer: true,
-            gateways: [try address("172.18.0.1")])
+            interfaces: [
+                try interface("eth0", "172.18.0.0/16", "172.18.0.2"),
+                try interface("eth1", "fd00::/64", "fd00::2"),
+            ],
+            isContainer: true, gateways: [try address("172.18.0.1")])
         #expect(relays.contains(try address("172.18.0.5")))
+        #expect(relays.contains(try address("fd00::5")))
+        #expect(!relays.contains(try address("172.18.0.2")))
+        #expect(!relays.contains(try address("::ffff:172.18.0.2")))
+        #expect(!relays.contains(try address("fd00::2")))
         #expect(!relays.contains(try address("172.18.0.1")))
         #expect(!relays.contains(try address("::ffff:172.18.0.1")))
         #expect(relays.contains(try address("127.0.0.1")))

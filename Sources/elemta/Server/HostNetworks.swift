@@ -5,11 +5,14 @@ import Glibc
 /// What this host's interfaces say about who is near: the default of `allowed_relays`.
 ///
 /// On a host: loopback and the private subnets of Docker's bridges (`docker0`, `br-<12 hex>`).
-/// In a container: loopback and the container's own private subnets, but not the default gateway,
-/// because behind a published port the whole internet has the gateway's address.
+/// In a container: loopback and the container's own private subnets, but neither the default gateway
+/// nor the container's own addresses, because behind a published port the whole internet has one of
+/// them (Docker's userland proxy, rootless Podman). Where a mesh in front of the container gives
+/// strangers other addresses of its subnets (Swarm) nothing here can tell: `allowed_relays` must.
 enum HostNetworks {
     struct Interface: Sendable {
         let name: String
+        let address: IPAddress
         let subnet: IPSubnet
     }
 
@@ -50,7 +53,7 @@ enum HostNetworks {
         for interface in interfaces where isContainer || isDockerBridge(interface.name) {
             relays.subnets.append(interface.subnet)
         }
-        if isContainer { relays.excluded = gateways }
+        if isContainer { relays.excluded = gateways + interfaces.map(\.address) }
         return relays
     }
 
@@ -86,7 +89,9 @@ enum HostNetworks {
                 let subnet = subnet(of: address, mask: mask)
             else { continue }
             found.append(
-                Interface(name: unsafe String(cString: entry.pointee.ifa_name), subnet: subnet))
+                Interface(
+                    name: unsafe String(cString: entry.pointee.ifa_name), address: address,
+                    subnet: subnet))
         }
         return found
     }
