@@ -116,8 +116,8 @@ struct DefaultsTests {
     func everyKeyIsDescribed() {
         for key in Configuration.keys {
             #expect(!key.summary.isEmpty && !key.allowed.isEmpty, "\(key.path)")
-            let isPlain = !key.path.contains("[]") && key.type != "list of maps"
-            #expect((key.environmentVariable != nil) == isPlain, "\(key.path)")
+            let isInList = key.path.contains("[]")
+            #expect((key.environmentVariable == nil) == isInList, "\(key.path)")
         }
     }
 

@@ -7,12 +7,14 @@ import Testing
 private let overrides: [(key: String, value: String, shown: String)] = [
     ("hostname", "mx.example.org", "the system's host name"),
     ("listen_addr", "127.0.0.1:25", "\":2525\""),
+    ("listeners", #"[{"address": ":25"}]"#, "[{}]"),
     ("user", "elemta", "\"elemta\""),
     ("queue_dir", "/var/spool/elemta", "\"/var/spool/elemta\""),
     ("max_message_size", "1000", "1000"),
     ("dev_mode", "true", "true"),
     ("local_domains", "", "[]"),
     ("postmaster", "root@example.org", "\"root@example.org\""),
+    ("recipients", "", "[]"),
     ("allowed_relays", "10.0.0.0/8, ::1", "127.0.0.1, ::1 and the Docker networks"),
     ("auth.enabled", "true", "true"),
     ("auth.required", "false", "false"),
@@ -33,6 +35,7 @@ private let overrides: [(key: String, value: String, shown: String)] = [
     ("tls.enabled", "true", "true"),
     ("tls.cert_file", "/c", "\"/c\""),
     ("tls.key_file", "/k", "\"/k\""),
+    ("tls.certificates", #"[{"cert_file": "/c", "key_file": "/k"}]"#, "[{}]"),
     ("tls.min_version", "1.3", "\"1.3\""),
     ("queue.max_workers", "8", "8"),
     ("queue.max_retries", "2", "2"),
@@ -47,10 +50,12 @@ private let overrides: [(key: String, value: String, shown: String)] = [
     ("delivery.relay_username", "", "\"\""),
     ("delivery.relay_password_file", "", "\"\""),
     ("delivery.relay_auth_in_clear", "true", "true"),
+    ("delivery.routes", #"[{"domain": "a.example", "deliver": "discard"}]"#, "[{}]"),
     ("delivery.max_connections", "10", "10"),
     ("delivery.max_connections_per_destination", "7", "7"),
     ("delivery.idle_connection", "0", "0"),
     ("delivery.messages_per_connection", "1", "1"),
+    ("delivery.rate", #"[{"domain": "a.example", "limit": "1/1s"}]"#, "[{}]"),
     ("delivery.helo_name", "out.example.org", "\"out.example.org\""),
     ("delivery.bind", "192.0.2.1,2001:db8::1", "[\"192.0.2.1\", \"2001:db8::1\"]"),
     ("delivery.connect_timeout", "1", "1"),
@@ -99,7 +104,10 @@ struct EnvironmentTests {
 
     @Test("all variables at once")
     func allAtOnce() throws {
-        let variables = overrides.map { (environmentName(of: $0.key), $0.value) }
+        // The two exclude each other.
+        let variables = overrides.filter { $0.key != "listeners" }.map {
+            (environmentName(of: $0.key), $0.value)
+        }
         let loaded = try read("", environment: Dictionary(uniqueKeysWithValues: variables))
         let configuration = loaded.configuration
         #expect(configuration.hostname.description == "mx.example.org")
@@ -145,12 +153,27 @@ struct EnvironmentTests {
             ),
             (
                 "ELEMTA_DELIVERY_ROUTES", "x",
-                "delivery.routes: a list of maps cannot be given by a variable; "
-                    + "allowed: in a file"
+                "delivery.routes: found \"x\"; "
+                    + "allowed: a list (each: a map of keys: domain, deliver, tls)"
             ),
             (
-                "ELEMTA_LISTENERS", "",
-                "listeners: a list of maps cannot be given by a variable; allowed: in a file"
+                "ELEMTA_DELIVERY_ROUTES", #"[{"domain": "a.example", "deliver": "by hand"}]"#,
+                "delivery.routes[0].deliver: found \"by hand\"; allowed: "
+                    + "smtp://host:port, lmtp://host:port, lmtp+unix:///path, "
+                    + "maildir:///path/{domain}/{local}, mx, discard"
+            ),
+            (
+                "ELEMTA_DELIVERY_RATE", #"[{"domain": "a.example", "limits": "1/1s"}]"#,
+                "delivery.rate[0].limits: unknown key; did you mean limit?"
+            ),
+            (
+                "ELEMTA_RECIPIENTS", #"[{"domain": "a.example", "domain": "b.example"}]"#,
+                "recipients[0].domain: doubled key, first given in line 1"
+            ),
+            (
+                "ELEMTA_TLS_CERTIFICATES", "[{",
+                "tls.certificates: did not find expected node content "
+                    + "while parsing a flow node"
             ),
         ]
         for (name, value, problem) in table {
@@ -235,6 +258,44 @@ struct EnvironmentTests {
             loaded.warnings.map(\.description) == [
                 "elemta.yaml:1: listeners: replaced by environment variable ELEMTA_LISTEN_ADDR"
             ])
+    }
+
+    @Test("a list of maps comes as JSON, and replaces that of the file")
+    func listsOfMaps() throws {
+        let environment = [
+            "ELEMTA_LOCAL_DOMAINS": "example.com",
+            "ELEMTA_DELIVERY_ROUTES":
+                #"[{"domain": "example.com", "deliver": "smtp://next.example:25"}]"#,
+        ]
+        let loaded = try read(
+            "delivery: {routes: [{domain: a.example, deliver: discard}]}", environment: environment)
+        let routes = loaded.configuration.delivery.routes
+        #expect(routes.map(\.domain.description) == ["example.com"])
+        #expect(
+            loaded.origin(of: "delivery.routes[0].deliver")
+                == .environment("ELEMTA_DELIVERY_ROUTES"))
+        #expect(loaded.warnings.isEmpty)
+
+        let none = try read(
+            "delivery: {routes: [{domain: a.example, deliver: discard}]}",
+            environment: ["ELEMTA_DELIVERY_ROUTES": ""])
+        #expect(none.configuration.delivery.routes.isEmpty)
+    }
+
+    @Test("listeners of a variable replace a file's listen_addr, and exclude that of a variable")
+    func listeners() throws {
+        var environment = [
+            "ELEMTA_LISTENERS": #"[{"address": ":25"}, {"address": ":587", "submission": true}]"#
+        ]
+        let loaded = try read("listen_addr: \":26\"", environment: environment)
+        #expect(loaded.configuration.listeners.map(\.address.description) == [":25", ":587"])
+        #expect(loaded.configuration.listeners.map(\.submission) == [false, true])
+        #expect(
+            loaded.warnings.map(\.description) == [
+                "elemta.yaml:1: listen_addr: replaced by environment variable ELEMTA_LISTENERS"
+            ])
+        environment["ELEMTA_LISTEN_ADDR"] = ":26"
+        #expect(problems("", environment: environment).count == 1)
     }
 
     @Test("a wrong option names itself")

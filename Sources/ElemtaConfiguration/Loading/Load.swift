@@ -92,7 +92,7 @@ extension Configuration {
         case .file(let path):
             guard let text = checkedText(octets, of: path, &findings) else { return nil }
             switch ConfigurationFormat(path: path) {
-            case .yaml: return parseYAML(text, of: path, &findings)
+            case .yaml: return parseYAML(text, at: { .file(path, line: $0) }, &findings)
             case .toml: return parseTOML(text, of: path, &findings)
             case nil:
                 findings.refuse(

@@ -40,12 +40,8 @@ extension Configuration {
             if given.count > 1 {
                 findings.refuse(
                     key.path, at: origin, "\(given[1].name) is given too; allowed: one of them")
-            } else if key.environmentVariable == nil {
-                findings.refuse(
-                    key.path, at: origin,
-                    "a list of maps cannot be given by a variable; allowed: in a file")
-            } else {
-                root.put(ConfigurationNode(.scalar(value), at: origin), at: key, &findings)
+            } else if let node = node(value, of: key, at: origin, &findings) {
+                root.put(node, at: key, &findings)
             }
         }
         let known = keys.compactMap(\.environmentVariable)
@@ -56,13 +52,29 @@ extension Configuration {
         }
     }
 
+    /// What a variable holds; nil when it is to be JSON and isn't, which the findings then say.
+    private static func node(
+        _ value: ConfigurationNode.Scalar, of key: KeyDescription, at origin: ConfigurationOrigin,
+        _ findings: inout Findings
+    ) -> ConfigurationNode? {
+        guard key.holdsMaps, case .untyped(let text) = value else {
+            return ConfigurationNode(.scalar(value), at: origin)
+        }
+        if text.utf8.allSatisfy({ $0 == UInt8(ascii: " ") }) {
+            return ConfigurationNode(.list([]), at: origin)
+        }
+        // JSON is YAML.
+        return parseYAML(text, key: key.path, at: { _ in origin }, &findings)
+    }
+
     /// Puts what the command line says in the place of everything else.
     static func applyOverrides(
         _ overrides: [Override], to root: inout ConfigurationNode, _ findings: inout Findings
     ) {
         for override in overrides {
             let origin = ConfigurationOrigin.commandLine(override.option)
-            guard let key = keys.first(where: { $0.path == override.key && $0.isOverridable })
+            guard let key = keys.first(where: { $0.path == override.key }), key.isOverridable,
+                !key.holdsMaps
             else {
                 findings.refuse(override.key, at: origin, "cannot be given on the command line")
                 continue
@@ -89,6 +101,11 @@ extension ConfigurationNode {
         // The two exclude each other: what has precedence replaces both.
         if key.path == "listen_addr", let listeners = remove(["listeners"]) {
             findings.warn("listeners", at: listeners.origin, "replaced by \(node.origin)")
+        }
+        if key.path == "listeners", case .file? = member("listen_addr")?.origin,
+            let address = remove(["listen_addr"])
+        {
+            findings.warn("listen_addr", at: address.origin, "replaced by \(node.origin)")
         }
         if let alias = key.alias { remove([alias]) }
         let path = key.path.split(separator: ".").map(String.init)
@@ -118,6 +135,11 @@ extension ConfigurationNode {
             members.append(Member(key: name, origin: node.origin, value: value))
         }
         content = .map(members)
+    }
+
+    private func member(_ name: String) -> Member? {
+        guard case .map(let members) = content else { return nil }
+        return members.first { $0.key == name }
     }
 
     @discardableResult

@@ -8,39 +8,49 @@ let maximumNodes = 100_000
 ///
 /// Strict where YAML is lenient: one document, no anchors, aliases or tags (a few lines of aliases
 /// can mean gigabytes), no doubled keys. An empty file is an empty map.
+///
+/// - Parameters:
+///   - key: what the text is the value of; empty for a whole file.
+///   - origin: says where a line is, counted from 1, or the whole for nil.
 func parseYAML(
-    _ text: String, of path: String, _ findings: inout Findings
+    _ text: String, key: String = "", at origin: @escaping (Int?) -> ConfigurationOrigin,
+    _ findings: inout Findings
 ) -> ConfigurationNode? {
     // Tags are refused, so nobody needs handles for them; libyaml compares each with all before it.
     guard text.utf8.split(separator: "%TAG".utf8, maxSplits: 100).count <= 100 else {
-        findings.refuse("", at: .file(path, line: nil), "found many a %TAG; allowed: no tags")
+        findings.refuse(key, at: origin(nil), "found many a %TAG; allowed: no tags")
         return nil
     }
     guard let reader = YAMLEventReader(Array(text.utf8)) else {
-        findings.refuse("", at: .file(path, line: nil), "out of memory")
+        findings.refuse(key, at: origin(nil), "out of memory")
         return nil
     }
-    var builder = YAMLTreeBuilder(reader: reader, path: path)
+    var builder = YAMLTreeBuilder(reader: reader, key: key, origin: origin)
     do {
         let root = try builder.document()
         builder.duplicates.forEach { findings.refuse($0) }
         return root
     } catch {
         builder.duplicates.forEach { findings.refuse($0) }
-        findings.refuse("", at: .file(path, line: error.line), error.text)
+        findings.refuse(key, at: origin(error.line), error.text)
         return nil
     }
 }
 
 private struct YAMLTreeBuilder: ~Copyable {
     var reader: YAMLEventReader
-    let path: String
+    let key: String
+    let origin: (Int?) -> ConfigurationOrigin
     var duplicates: [ConfigurationProblem] = []
     private var nodes = 0
 
-    init(reader: consuming YAMLEventReader, path: String) {
+    init(
+        reader: consuming YAMLEventReader, key: String,
+        origin: @escaping (Int?) -> ConfigurationOrigin
+    ) {
         self.reader = reader
-        self.path = path
+        self.key = key
+        self.origin = origin
     }
 
     mutating func document() throws(YAMLFailure) -> ConfigurationNode {
@@ -50,9 +60,9 @@ private struct YAMLTreeBuilder: ~Copyable {
             case .streamStart:
                 continue
             case .streamEnd:
-                return ConfigurationNode(.map([]), at: .file(path, line: nil))
+                return ConfigurationNode(.map([]), at: origin(nil))
             case .documentStart:
-                let root = try node(from: try reader.next(), depth: 0, key: "")
+                let root = try node(from: try reader.next(), depth: 0, key: key)
                 try end()
                 guard case .scalar(.null) = root.content else { return root }
                 return ConfigurationNode(.map([]), at: root.origin)
@@ -82,7 +92,7 @@ private struct YAMLTreeBuilder: ~Copyable {
         from event: YAMLEvent, depth: Int, key: String
     ) throws(YAMLFailure) -> ConfigurationNode {
         try check(event, depth: depth)
-        let origin = ConfigurationOrigin.file(path, line: event.line)
+        let origin = origin(event.line)
         switch event.kind {
         case .scalar(let text, let isPlain):
             let scalar = isPlain ? plainScalar(text) : .text(text)
@@ -125,7 +135,7 @@ private struct YAMLTreeBuilder: ~Copyable {
             let shown = printable(name, quoted: false)
             let place = key.isEmpty ? shown : "\(key).\(shown)"
             let value = try node(from: try reader.next(), depth: depth + 1, key: place)
-            let origin = ConfigurationOrigin.file(path, line: event.line)
+            let origin = origin(event.line)
             if let first = lines[name] {
                 duplicates.append(
                     ConfigurationProblem(

@@ -32,7 +32,8 @@ struct Entry<Root: Sendable>: Sendable {
                     allowed: type.allowed,
                     defaultValue: isRequired
                         ? nil : fallback ?? type.show(root[keyPath: keyPath]),
-                    summary: summary, isOverridable: type.isOverridable, holdsSecret: type.isSecret)
+                    summary: summary, isOverridable: true, holdsMaps: type.holdsMaps,
+                    holdsSecret: type.isSecret)
                 return [description] + type.members(path)
             },
             differences: { prefix, before, after in

@@ -13,10 +13,11 @@ public struct KeyDescription: Hashable, Sendable {
     /// What the key means, with its unit.
     public let summary: String
     let isOverridable: Bool
+    let holdsMaps: Bool
     let holdsSecret: Bool
 
-    /// The environment variable that overrides the key; nil where none does: a list of maps, and
-    /// the keys in it.
+    /// The environment variable that overrides the key, with JSON for a list of maps; nil for the
+    /// keys in such a list.
     public var environmentVariable: String? {
         isOverridable ? environmentName(of: path) : nil
     }

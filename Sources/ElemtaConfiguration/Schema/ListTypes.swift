@@ -7,7 +7,7 @@ extension ValueType {
         let allowed = "a list\(least) (each: \(element.allowed))"
         return ValueType(
             name: "list of \(element.name)s", allowed: allowed,
-            isOverridable: element.isOverridable,
+            holdsMaps: element.holdsMaps,
             read: { node, path, findings in
                 guard let nodes = node.elements else {
                     findings.refuse(node, path, allowed: allowed)
@@ -59,7 +59,7 @@ extension ValueType {
     ) -> ValueType {
         ValueType(
             name: "map", allowed: "a map of keys: \(entries.map(\.name).joined(separator: ", "))",
-            isOverridable: false,
+            holdsMaps: true,
             read: { node, path, findings in
                 var draft = initial
                 guard entries.read(node, path, into: &draft, &findings) else { return nil }
@@ -81,7 +81,7 @@ extension KeyDescription {
     fileprivate var withoutVariable: KeyDescription {
         KeyDescription(
             path: path, alias: alias, type: type, allowed: allowed, defaultValue: defaultValue,
-            summary: summary, isOverridable: false, holdsSecret: holdsSecret)
+            summary: summary, isOverridable: false, holdsMaps: holdsMaps, holdsSecret: holdsSecret)
     }
 }
 

@@ -2,7 +2,8 @@
 struct ValueType<Value: Sendable>: Sendable {
     let name: String
     let allowed: String
-    var isOverridable = true
+    /// A map or a list of maps: a variable holds it as JSON.
+    var holdsMaps = false
     var isSecret = false
     /// nil when the value was refused; the findings then say why.
     let read: @Sendable (ConfigurationNode, String, inout Findings) -> Value?
