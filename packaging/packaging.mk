@@ -28,10 +28,11 @@ install: ## into $(PREFIX): binary, man page, completions, units; the configurat
 	$(release) --generate-completion-script bash | sed '1{/^#!/d}' > $(DESTDIR)$(bash_completion)
 	$(release) --generate-completion-script zsh > $(DESTDIR)$(zsh_completion)
 	$(release) --generate-completion-script fish > $(DESTDIR)$(fish_completion)
-	$(INSTALL) -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(DOCDIR)
+	$(INSTALL) -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(DOCDIR)/docs
 	sed 's|/usr/bin/elemta|$(BINDIR)/elemta|' config/elemta.service > $(DESTDIR)$(UNITDIR)/elemta.service
 	$(INSTALL) -m 644 config/elemta.socket $(DESTDIR)$(UNITDIR)
-	$(INSTALL) -m 644 README.md $(wildcard docs/*.md) $(DESTDIR)$(DOCDIR)
+	$(INSTALL) -m 644 README.md $(DESTDIR)$(DOCDIR)
+	$(INSTALL) -m 644 $(wildcard docs/*.md) $(DESTDIR)$(DOCDIR)/docs
 	@$(INSTALL) -d $(DESTDIR)$(SYSCONFDIR)/elemta
 	@if [ -e $(DESTDIR)$(SYSCONFDIR)/elemta/elemta.yaml ]; then \
 		echo "$(DESTDIR)$(SYSCONFDIR)/elemta/elemta.yaml stays as it is"; \
@@ -42,7 +43,7 @@ install: ## into $(PREFIX): binary, man page, completions, units; the configurat
 uninstall: ## take away what `make install` has installed; configuration, queue and log stay
 	rm -f $(addprefix $(DESTDIR),$(BINDIR)/elemta $(MANDIR)/man1/elemta.1 $(bash_completion) \
 		$(zsh_completion) $(fish_completion) $(addprefix $(UNITDIR)/,$(units)) \
-		$(addprefix $(DOCDIR)/,README.md $(notdir $(wildcard docs/*.md))))
+		$(addprefix $(DOCDIR)/,README.md $(wildcard docs/*.md)))
 
 deb: needed-for-deb build ## the Debian package, in .build-deb
 	packaging/deb $(release)
