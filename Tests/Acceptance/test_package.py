@@ -80,6 +80,7 @@ class Installed(Case):
         unit = (root / "usr/local/lib/systemd/system/elemta.service").read_text()
         self.assertIn("\nExecStart=/usr/local/bin/elemta server --config /etc/elemta/elemta.yaml\n", unit)
         self.assertTrue((root / "usr/local/lib/systemd/system/elemta.socket").is_file())
+        self.assert_links_lead_somewhere(root / "usr/local/share/doc/elemta")
 
         configuration = root / "etc/elemta/elemta.yaml"
         lines = configuration.read_text().splitlines()
@@ -88,6 +89,18 @@ class Installed(Case):
         # This machine has no user elemta.
         said = run_elemta("check", "--config", configuration, variables={"ELEMTA_USER": ""})
         self.assertIn("/var/lib/elemta/queue", said)
+
+    def assert_links_lead_somewhere(self, folder):
+        count = 0
+        for document in folder.rglob("*.md"):
+            for target in re.findall(r"\]\(([^)#\s]+\.md)", document.read_text()):
+                # Whoever changes the program has its sources.
+                if "://" in target or target in ("CHANGELOG.md", "CONTRIBUTING.md") or "/Sources/" in target:
+                    continue
+                with self.subTest(f"{document.name} -> {target}"):
+                    self.assertTrue((document.parent / target).is_file())
+                    count += 1
+        self.assertGreater(count, 10)
 
     def test_a_configuration_that_is_there_stays(self):
         root = self.directory()
@@ -113,6 +126,40 @@ class Installed(Case):
         self.assertEqual(completed.split(), ["release"])
         self.assertTrue((share / "zsh/site-functions/_elemta").read_text().startswith("#compdef elemta\n"))
         self.assertIn("complete -c 'elemta'", (share / "fish/vendor_completions.d/elemta.fish").read_text())
+
+
+@unittest.skipUnless(shutil.which("systemd-analyze"), "systemd-analyze isn't installed")
+class Units(Case):
+    def setUp(self):
+        super().setUp()
+        self.folder = self.directory()
+        for name in ("elemta.service", "elemta.socket"):
+            text = (ROOT / "config" / name).read_text()
+            (self.folder / name).write_text(text.replace("/usr/bin/elemta ", f"{BINARY} "))
+
+    def test_systemd_understands_them(self):
+        for name in ("elemta.service", "elemta.socket"):
+            with self.subTest(name):
+                self.assertEqual(self.verify(name), (0, ""))
+
+    def test_what_systemd_does_not_understand_is_found_out(self):
+        unit = self.folder / "elemta.service"
+        unit.write_text(unit.read_text().replace("\nProtectSystem=strict\n", "\nProtectSystems=strict\n"))
+        self.assertIn("'ProtectSystems'", self.verify("elemta.service")[1])
+
+    def verify(self, name):
+        done = subprocess.run(
+            ["systemd-analyze", "verify", "--man=no", self.folder / name],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        )
+        return done.returncode, done.stdout.decode()
+
+    def test_the_service_is_confined(self):
+        run(["systemd-analyze", "security", "--offline=yes", "--threshold=25", self.folder / "elemta.service"])
+
+    def test_the_socket_and_the_configuration_agree(self):
+        port = re.search(r"^ListenStream=(.*)$", (self.folder / "elemta.socket").read_text(), re.MULTILINE)[1]
+        self.assertIn(f'\nlisten_addr: ":{port}"\n', run([ROOT / "packaging/configuration", "cert.pem", "key.pem"]))
 
 
 @unittest.skipUnless(shutil.which("dpkg-deb"), "dpkg-deb isn't installed")

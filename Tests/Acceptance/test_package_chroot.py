@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import unittest
@@ -16,6 +17,7 @@ from harness.tools import run
 from harness.waiting import PATIENCE, until
 
 CONFIGURATION = "/etc/elemta/elemta.yaml"
+UNITS = ("elemta.service", "elemta.socket")
 ROUTES = """  routes:
     - domain: example.com
       deliver: "maildir:///var/mail/vhosts/{domain}/{local}"
@@ -130,6 +132,10 @@ class Chroot(Case):
         debian.run("logrotate", "--force", "/etc/logrotate.d/elemta")
         self.assertTrue(self.exists("/var/log/elemta/elemta.log.1"))
         self.assertOwned("/var/log/elemta/elemta.log", user, 0o640)
+        # As systemd would tell it.
+        server.process.send_signal(signal.SIGHUP)
+        log = debian.path("/var/log/elemta/elemta.log")
+        until(lambda: "configuration_reloaded" in log.read_text(), "a line in the new log file", 20)
         self.assertEqual(server.stop(), 0)
 
         # Installed over, removed and installed again: configuration and queue are as they were.
@@ -137,7 +143,11 @@ class Chroot(Case):
         debian.run("dpkg", "--install", self.package)
         debian.run("apt-get", "remove", "--yes", "elemta")
         self.assertFalse(self.exists("/usr/bin/elemta"))
+        for unit in UNITS:
+            self.assertEqual(os.readlink(debian.path(f"/etc/systemd/system/{unit}")), "/dev/null", unit)
         debian.install(self.package)
+        for unit in UNITS:
+            self.assertFalse(self.exists(f"/etc/systemd/system/{unit}"), unit)
         self.assertEqual(debian.path(CONFIGURATION).read_text(), changed)
         server = self.started()
         self.assertIn("kim@example.org", debian.run("elemta", "queue", "list"))
@@ -147,6 +157,6 @@ class Chroot(Case):
         left = [name for name in ("/etc/elemta", "/var/lib/elemta", "/var/log/elemta", "/usr/bin/elemta",
                                   "/etc/logrotate.d/elemta", "/usr/share/doc/elemta", "/lib/systemd/system/elemta.service",
                                   "/etc/systemd/system/multi-user.target.wants/elemta.service",
-                                  "/etc/systemd/system/elemta.service") if self.exists(name)]
+                                  *(f"/etc/systemd/system/{unit}" for unit in UNITS)) if self.exists(name)]
         self.assertEqual(left, [])
         self.assertNotEqual(debian.run("dpkg-query", "--show", "elemta", status=1), "")
