@@ -1,5 +1,6 @@
 """The PROXY protocol: behind a load balancer the client is the one it names."""
 
+import re
 import socket
 
 from harness import tools
@@ -186,6 +187,24 @@ class Headers(Proxied):
                 "--from", "a@example.org", "--to", "b@example.com", "--h-Subject", token.decode(),
             )
             self.assertIn(b"([203.0.113.77])", self.arrived(token).trace)
+
+
+class Log(Case):
+    def test_who_is_refused_after_the_header_is_named_with_the_session(self):
+        listener = {"address": "127.0.0.1:0", "proxy_protocol": True, "trusted_proxies": ["127.0.0.1"]}
+        server = self.server(
+            {"listen_addr": None, "listeners": [listener], "limits": {"max_connections_per_ip": 1}})
+        held = Client(server.address, first=v1("203.0.113.20"))
+        self.addCleanup(held.close)
+        for header, address, reason in (
+            (b"EHLO client.example.org\r\n", "127.0.0.1", "malformed PROXY header"),
+            (v1("203.0.113.20"), "203.0.113.20", "too many connections from this address"),
+        ):
+            with self.subTest(reason), Client(server.address, first=header, greeted=False) as client:
+                client.until_closed()
+                line = rf' connection_refused client={address} reason="{reason}" session=(\S+)'
+                session = until(lambda: re.search(line, server.log), "a line in the log")[1]
+                until(lambda: re.search(rf" connection_closed .* session={session}\b", server.log), "its end")
 
 
 class Limits(Proxied):

@@ -1,5 +1,6 @@
 """Who exists in a local domain: address files and their aliases, directories, the next hop's word."""
 
+import re
 import socket
 import unittest
 
@@ -415,7 +416,9 @@ class Callouts(RecipientCase):
         server = self.asking(sink, local_domains=["example.com", "open.example"])
         self.assertTrue(self.answer(server, "alice@example.com").startswith(LATER))
         self.assertTrue(self.answer(server, "alice@open.example").startswith("250"))
-        until(lambda: "callout_failed" in server.log, "a word of it in the log")
+        session = until(lambda: re.search(r" callout_failed .* session=(\S+)", server.log), "a word of it in the log")[1]
+        refusal = rf' command_rejected .*reply="451 .* session={session}\b'
+        until(lambda: re.search(refusal, server.log), "the refusal of the session that asked")
         sink.listen()
         until(lambda: self.answer(server, "alice@example.com").startswith("250"), "the route asked again", 40)
 

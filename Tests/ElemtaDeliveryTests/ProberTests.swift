@@ -26,8 +26,7 @@ import Testing
 
     private static func prober(
         _ server: ScriptedServer, limits: RecipientProber.Limits = .init(),
-        lmtp: Bool = false, listeningAddresses: [SocketAddress] = [],
-        report: @escaping @Sendable (RecipientProber.Trouble) -> Void = { _ in }
+        lmtp: Bool = false, listeningAddresses: [SocketAddress] = []
     ) throws -> RecipientProber {
         var settings = DeliverySettings(hostname: try #require(Domain("mail.example.org")))
         settings.dnsServers = ["127.0.0.1:1"]
@@ -37,12 +36,17 @@ import Testing
             DeliveryRoute(.exact(try #require(Domain("gone.example"))), .hop(.discard)),
             DeliveryRoute(.all, .hop(lmtp ? .lmtp(next) : .smtp(next))),
         ]
-        return try RecipientProber(settings, limits: limits, report: report)
+        return try RecipientProber(settings, limits: limits)
     }
 
-    private static func ask(_ prober: RecipientProber, _ address: String) throws -> ProbeAnswer {
+    private static func ask(
+        _ prober: RecipientProber, _ address: String,
+        report: @escaping @Sendable (RecipientProber.Trouble) -> Void = { _ in }
+    ) throws -> ProbeAnswer {
         let answers = Inbox<ProbeAnswer>()
-        prober.ask(try #require(Mailbox(address), "\(address)")) { answers.post($0) }
+        prober.ask(
+            try #require(Mailbox(address), "\(address)"), report: report,
+            answer: { answers.post($0) })
         return try #require(answers.takeOne())
     }
 
@@ -119,9 +123,9 @@ import Testing
         var limits = RecipientProber.Limits()
         limits.time = .seconds(2)
         let troubles = Inbox<String>()
-        let prober = try Self.prober(server, limits: limits) { troubles.post($0.reason) }
+        let prober = try Self.prober(server, limits: limits)
         defer { prober.stop() }
-        let answer = try Self.ask(prober, "alice@example.com")
+        let answer = try Self.ask(prober, "alice@example.com") { troubles.post($0.reason) }
         switch expected.answer {
         case "refused": #expect(.unavailable(try #require(troubles.takeOne())) == answer)
         case "exists": #expect(answer == .exists)
@@ -141,9 +145,12 @@ import Testing
         let prober = try Self.prober(server, limits: limits)
         defer { prober.stop() }
         let early = Inbox<ProbeAnswer>()
+        let reports = Inbox<Int>()
         let late = Inbox<ProbeAnswer>()
-        for name in ["a", "a", "b", "b", "b", "a"] {
-            prober.ask(try #require(Mailbox("\(name)@example.com"))) { late.post($0) }
+        for (number, name) in ["a", "a", "b", "b", "b", "a"].enumerated() {
+            prober.ask(
+                try #require(Mailbox("\(name)@example.com")),
+                report: { _ in reports.post(number) }, answer: { late.post($0) })
         }
         for name in ["c", "a"] {
             prober.ask(try #require(Mailbox("\(name)@example.com"))) { early.post($0) }
@@ -151,6 +158,9 @@ import Testing
         for _ in 0..<2 { #expect(Self.isUnavailable(try #require(early.takeOne()))) }
         #expect(late.count == 0)
         for _ in 0..<6 { #expect(Self.isUnavailable(try #require(late.takeOne()))) }
+        // Who came first hears why, once.
+        #expect(Set([reports.takeOne(), reports.takeOne()]) == [0, 2])
+        #expect(reports.count == 0)
         #expect(server.record.dialogues.count == 2)
         // It is left alone for a while.
         #expect(Self.isUnavailable(try Self.ask(prober, "d@example.com")))
@@ -178,12 +188,13 @@ import Testing
         defer { withExtendedLifetime(server) {} }
         let own = server.address
         let troubles = Inbox<String>()
-        let prober = try Self.prober(server, listeningAddresses: [own]) {
-            troubles.post("\($0.destination) \($0.reason)")
-        }
+        let prober = try Self.prober(server, listeningAddresses: [own])
         defer { prober.stop() }
         let reason = "The route leads back to this server"
-        #expect(try Self.ask(prober, "alice@example.com") == .unavailable(reason))
+        let answer = try Self.ask(prober, "alice@example.com") {
+            troubles.post("\($0.destination) \($0.reason)")
+        }
+        #expect(answer == .unavailable(reason))
         #expect(troubles.takeOne() == "smtp:[127.0.0.1]:\(own.port) \(reason)")
         #expect(server.record.dialogues.isEmpty)
     }

@@ -12,6 +12,8 @@ final class ProberLoop {
         let mailbox: Mailbox
         let destination: Destination
         let terms: DeliveryTerms
+        /// Of the asker that it was begun for.
+        let report: (RecipientProber.Trouble) -> Void
         var askers: [@Sendable (ProbeAnswer) -> Void] = []
         var targets: ArraySlice<DeliveryTarget> = []
         /// What the last target said that was of no use.
@@ -24,11 +26,12 @@ final class ProberLoop {
 
         init(
             _ mailbox: Mailbox, _ destination: Destination, _ terms: DeliveryTerms,
-            deadline: MonotonicTime
+            report: @escaping (RecipientProber.Trouble) -> Void, deadline: MonotonicTime
         ) {
             self.mailbox = mailbox
             self.destination = destination
             self.terms = terms
+            self.report = report
             self.deadline = deadline
         }
     }
@@ -41,7 +44,6 @@ final class ProberLoop {
     private let contexts: TLSContexts
     private let limits: RecipientProber.Limits
     private var ownHosts: OwnHosts
-    private let report: (RecipientProber.Trouble) -> Void
     private let find: (_ probe: Int, RemoteServer) -> Void
     private var router: Router
     private var answers: RememberedAnswers<Key>
@@ -55,7 +57,6 @@ final class ProberLoop {
     init(
         _ loop: EventLoop, _ settings: DeliverySettings, _ contexts: TLSContexts,
         _ limits: RecipientProber.Limits,
-        report: @escaping (RecipientProber.Trouble) -> Void,
         find: @escaping (_ probe: Int, RemoteServer) -> Void
     ) {
         self.loop = loop
@@ -63,7 +64,6 @@ final class ProberLoop {
         self.contexts = contexts
         self.limits = limits
         ownHosts = OwnHosts(settings)
-        self.report = report
         self.find = find
         router = Router(settings)
         answers = RememberedAnswers(limit: limits.answers)
@@ -72,7 +72,7 @@ final class ProberLoop {
 
     func receive(_ message: RecipientProber.Message) {
         switch message {
-        case .ask(let mailbox, let answer): ask(mailbox, answer)
+        case .ask(let mailbox, let report, let answer): ask(mailbox, report, answer)
         case .resolved(let number, let resolution): resolved(number, resolution)
         case .change(let settings):
             self.settings = settings
@@ -89,7 +89,10 @@ final class ProberLoop {
 
     // MARK: Asking
 
-    private func ask(_ mailbox: Mailbox, _ answer: @escaping @Sendable (ProbeAnswer) -> Void) {
+    private func ask(
+        _ mailbox: Mailbox, _ report: @escaping @Sendable (RecipientProber.Trouble) -> Void,
+        _ answer: @escaping @Sendable (ProbeAnswer) -> Void
+    ) {
         if let known = answers.answer(for: mailbox, at: loop.now) { return answer(known) }
         guard askerCount < limits.askers else { return answer(.unavailable("too many ask")) }
         if let number = numbers[mailbox], let probe = probes[number] {
@@ -108,7 +111,8 @@ final class ProberLoop {
         else { return answer(.unavailable("too many probes are under way")) }
         let number = nextNumber
         nextNumber += 1
-        let probe = Probe(mailbox, destination, terms, deadline: loop.now + limits.time)
+        let probe = Probe(
+            mailbox, destination, terms, report: report, deadline: loop.now + limits.time)
         probe.askers.append(answer)
         probe.timer = loop.after(limits.time) { [unowned self] in expired(number) }
         probes[number] = probe
@@ -201,7 +205,8 @@ final class ProberLoop {
         case .failed(.reply(let reply, .recipient)) where !reply.deniesMailbox:
             // A policy, or a wish such as for a login: others may be told otherwise.
             let reason = FailureReason(.reply(reply, .recipient), with: target).text
-            report(RecipientProber.Trouble(destination: probe.destination.name, reason: reason))
+            probe.report(
+                RecipientProber.Trouble(destination: probe.destination.name, reason: reason))
             finish(number, .unavailable(reason), for: limits.trouble)
         case .failed(.reply(_, .recipient)), .failed(.unsendable):
             finish(number, .unknown, for: limits.absence)
@@ -228,7 +233,7 @@ final class ProberLoop {
     private func giveUp(_ number: Int, _ reason: String) {
         guard let probe = probes[number] else { return }
         let answer = ProbeAnswer.unavailable(reason)
-        report(RecipientProber.Trouble(destination: probe.destination.name, reason: reason))
+        probe.report(RecipientProber.Trouble(destination: probe.destination.name, reason: reason))
         guard !probe.isHeldAtRecipient else {
             return finish(number, answer, for: limits.trouble)
         }

@@ -38,7 +38,8 @@ public final class RecipientProber: Sendable {
     }
 
     enum Message: Sendable {
-        case ask(Mailbox, answer: @Sendable (ProbeAnswer) -> Void)
+        case ask(
+            Mailbox, report: @Sendable (Trouble) -> Void, answer: @Sendable (ProbeAnswer) -> Void)
         case resolved(probe: Int, Resolution)
         case change(DeliverySettings)
         case stop
@@ -55,19 +56,13 @@ public final class RecipientProber: Sendable {
     }
 
     /// Starts the threads. Throws what keeps them from starting.
-    ///
-    /// - Parameters:
-    ///   - report: hears of trouble, once for each time that a destination, or one recipient, is left
-    ///     alone. Called on the prober's thread.
     public convenience init(
-        _ settings: DeliverySettings, limits: Limits = Limits(),
-        report: @escaping @Sendable (Trouble) -> Void
+        _ settings: DeliverySettings, limits: Limits = Limits()
     ) throws(DeliveryError) {
         let resolver = try Resolver(
             servers: settings.dnsServers, ownHosts: OwnHosts(settings))
         do throws(DeliveryError) {
-            try self.init(
-                settings, limits: limits, resolver: resolver, report: report)
+            try self.init(settings, limits: limits, resolver: resolver)
         } catch {
             resolver.stop()
             throw error
@@ -75,16 +70,13 @@ public final class RecipientProber: Sendable {
     }
 
     private init(
-        _ settings: DeliverySettings, limits: Limits, resolver: Resolver,
-        report: @escaping @Sendable (Trouble) -> Void
+        _ settings: DeliverySettings, limits: Limits, resolver: Resolver
     ) throws(DeliveryError) {
         self.resolver = resolver
         let contexts = try TLSContexts(settings.authorities)
         let answers = AnswerPath<Message>()
         thread = try LoopThread<Message>("elemta-probe") { loop in
-            let side = ProberLoop(
-                loop, settings, contexts, limits, report: report
-            ) { probe, server in
+            let side = ProberLoop(loop, settings, contexts, limits) { probe, server in
                 resolver.find(server) { answers.post(.resolved(probe: probe, $0)) }
             }
             return { messages in
@@ -94,9 +86,17 @@ public final class RecipientProber: Sendable {
         answers.lead(to: thread)
     }
 
-    /// `answer` is called once, on the prober's thread; never once it has stopped.
-    public func ask(_ mailbox: Mailbox, answer: @escaping @Sendable (ProbeAnswer) -> Void) {
-        thread.post(.ask(mailbox, answer: answer))
+    /// Both are called on the prober's thread; never once it has stopped.
+    ///
+    /// - Parameters:
+    ///   - report: hears of trouble that this question finds out: once for each time that a
+    ///     destination, or one recipient, is left alone.
+    ///   - answer: is called once.
+    public func ask(
+        _ mailbox: Mailbox, report: @escaping @Sendable (Trouble) -> Void = { _ in },
+        answer: @escaping @Sendable (ProbeAnswer) -> Void
+    ) {
+        thread.post(.ask(mailbox, report: report, answer: answer))
     }
 
     /// Asks by other routes from now on, and forgets what it has found out by the former ones.

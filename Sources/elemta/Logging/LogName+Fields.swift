@@ -41,7 +41,7 @@ extension LogName {
         // Connections and sessions.
         case .connectionOpened: [.session, .client, .listener]
         case .connectionClosed: [.session, .client, .messages, .duration, .reason]
-        case .connectionRefused: [.client, .reason]
+        case .connectionRefused: [.session, .client, .reason]
         case .connectionFailed: [.client, .error]
         case .sessionCutOff: [.session, .client, .reason]
         case .commandRejected: [.session, .client, .reply]
@@ -89,7 +89,7 @@ extension LogName {
         case .authWarning, .recipientsWarning: [.warning]
         case .usersReloaded: [.users]
         case .recipientsReloaded: [.file, .recipientCount]
-        case .calloutFailed: [.destination, .error]
+        case .calloutFailed: [.session, .destination, .error]
         }
     }
 }

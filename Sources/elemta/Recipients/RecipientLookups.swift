@@ -58,7 +58,7 @@ final class RecipientLookups {
         var prober: RecipientProber?
         if let delivery, rules.haveCallouts {
             do {
-                prober = try makeProber(delivery)
+                prober = try RecipientProber(delivery)
             } catch {
                 pool.stop()
                 throw error
@@ -67,16 +67,12 @@ final class RecipientLookups {
         phase = .running(Running(pool: pool, prober: prober, answered: answered))
     }
 
-    private func makeProber(_ delivery: DeliverySettings) throws -> RecipientProber {
-        try RecipientProber(delivery) { [log] in RecipientsLog.write($0, to: log) }
-    }
-
     /// Starts what other rules need, for `change(to:delivery:)`; nobody notices if that doesn't follow.
     func prepare(for rules: RecipientRules, delivery: DeliverySettings?) throws {
         guard case .running(var running) = phase, running.prober == nil, let delivery,
             rules.haveCallouts
         else { return }
-        running.prober = try makeProber(delivery)
+        running.prober = try RecipientProber(delivery)
         phase = .running(running)
     }
 
@@ -125,9 +121,10 @@ final class RecipientLookups {
     private func ask(_ mailbox: Mailbox, _ session: ConnectionID) -> RecipientAnswer? {
         guard case .running(let running) = phase else { return .unavailable }
         guard let prober = running.prober else { return .exists(mailboxCount: 1) }
-        prober.ask(mailbox) { [answered = running.answered] answer in
-            answered(session, RecipientAnswer(answer))
-        }
+        prober.ask(
+            mailbox,
+            report: { [log] in RecipientsLog.write($0, of: SessionID(session), to: log) },
+            answer: { [answered = running.answered] in answered(session, RecipientAnswer($0)) })
         return nil
     }
 

@@ -15,11 +15,15 @@ enum RecipientsLog {
         }
     }
 
-    static func write(_ trouble: RecipientProber.Trouble, to log: Logger) {
+    /// `session`: whose question has found it out.
+    static func write(
+        _ trouble: RecipientProber.Trouble, of session: SessionID, to log: Logger
+    ) {
         log.write(
             .calloutFailed,
             [
-                .destination: "\(trouble.destination)", .error: "\(trouble.reason)",
+                .session: .described(session), .destination: "\(trouble.destination)",
+                .error: "\(trouble.reason)",
             ])
     }
 

@@ -158,12 +158,13 @@ extension Server {
             ])
     }
 
-    func refused(_ session: Session, because reason: String) {
-        refused(session.client, because: reason)
-    }
-
-    private func refused(_ client: IPAddress, because reason: String) {
-        log.write(.connectionRefused, [.client: "\(client)", .reason: "\(reason)"])
+    /// A client was turned away before its dialogue; `session` is what it would have been.
+    func refused(
+        _ client: IPAddress, because reason: String, before session: SessionID? = nil
+    ) {
+        var fields: LogFields = [.client: .described(client), .reason: "\(reason)"]
+        if let session { fields[.session] = .described(session) }
+        log.write(.connectionRefused, fields)
     }
 }
 

@@ -39,7 +39,7 @@ extension Session {
         case .invalid, .tooLong:
             // Nobody knows whether what follows is a client's or the balancer's: not one octet is
             // answered.
-            server.refused(self, because: "malformed PROXY header")
+            server.refused(client, because: "malformed PROXY header", before: id)
             finish()
         }
     }
@@ -51,7 +51,8 @@ extension Session {
             let rights = server.rights(of: source.address)
             guard server.move(self, to: source.address, rights) else {
                 if !profile.isImplicitTLS { send(.tooManyConnectionsFromAddress) }
-                server.refused(self, because: "too many connections from \(source.address)")
+                server.refused(
+                    source.address, because: "too many connections from this address", before: id)
                 finish()
                 return
             }
