@@ -115,7 +115,9 @@ public final class DeliveryService: DeliveryDispatch {
             if case .running(let running) = state { running } else { nil }
         }
         guard var running else { return routed }
-        if running.maildirs == nil {
+        if let maildirs = running.maildirs {
+            maildirs.change(ownDomain: settings.hostname)
+        } else {
             running.maildirs = try maildirDelivery(running.store, settings)
             let started = running
             state.withLock { if case .running = $0 { $0 = .running(started) } }

@@ -160,6 +160,11 @@ class Routes(Reload):
         with self.client(server) as client:
             self.assertReply(client.message("a@example.org", ["b@example.com"], b"Subject: x\r\n\r\n"), "250")
         until(lambda: list(server.directory.glob("mail/b/new/*")), "the message in its maildir")
+        # Its threads run already: they go by the new name, too.
+        self.reload(server, {"hostname": "new.example.com"})
+        with self.client(server) as client:
+            self.assertReply(client.message("a@example.org", ["c@example.com"], b"x\r\n"), "250")
+        until(lambda: list(server.directory.glob("mail/c/new/*.new.example.com")), "a file by the new name")
 
 
 class Listeners(Reload):

@@ -41,6 +41,9 @@ final class MaildirDelivery: Sendable {
 
     func deliver(_ items: [WorkItem]) { side.take(items) }
 
+    /// Goes by another name from the next recipient on.
+    func change(ownDomain: Domain) { side.change(ownDomain) }
+
     /// Ends after the recipient that each thread is at; the others are answered as not attempted.
     func stop() {
         side.stop()
@@ -51,20 +54,33 @@ final class MaildirDelivery: Sendable {
         private let inbox = Inbox<WorkItem>()
         private let isStopping = Locked(false)
         private let store: any MessageStore
-        private let ownDomain: Domain
+        private let own: Locked<Own>
         private let portion: Portion
         private let events: @Sendable (DeliveryEvent) -> Void
-        private let writer: MaildirWriter
+
+        /// What goes by the name of this server.
+        private struct Own {
+            let domain: Domain
+            let writer: MaildirWriter
+
+            init(_ domain: Domain) {
+                self.domain = domain
+                writer = MaildirWriter(hostname: "\(domain)")
+            }
+        }
 
         init(
             store: any MessageStore, ownDomain: Domain, portion: Portion,
             events: @escaping @Sendable (DeliveryEvent) -> Void
         ) {
             self.store = store
-            self.ownDomain = ownDomain
+            own = Locked(Own(ownDomain))
             self.portion = portion
             self.events = events
-            writer = MaildirWriter(hostname: "\(ownDomain)")
+        }
+
+        func change(_ domain: Domain) {
+            own.withLock { if $0.domain != domain { $0 = Own(domain) } }
         }
 
         func take(_ items: [WorkItem]) {
@@ -137,15 +153,16 @@ final class MaildirDelivery: Sendable {
         private func deliver(
             _ message: OutboundMessage, to recipient: ForwardPath, _ template: MaildirTemplate
         ) -> RecipientResult {
+            let own = own.withLock { $0 }
             let mailbox =
-                recipient.mailbox ?? Mailbox(localPart: "postmaster".utf8, domain: ownDomain)
+                recipient.mailbox ?? Mailbox(localPart: "postmaster".utf8, domain: own.domain)
             guard let mailbox, let components = template.components(for: mailbox) else {
                 return FailureReason(
                     EnhancedStatus(.permanentFailure, 1, 1), "No mailbox can have this name"
                 ).result
             }
             do throws(FileError) {
-                try writer.deliver(
+                try own.writer.deliver(
                     message, to: mailbox, components: components, below: template.root)
                 return .delivered(
                     DeliveryStatus(
