@@ -87,6 +87,21 @@ class TheQueueFolder(Case):
 
 
 class Stopping(Case):
+    def test_a_stop_before_ready_leaves_the_queue_in_order(self):
+        server = self.server()
+        mark = server.directory / "queue/clean"
+        for _ in range(10):
+            server.stop()
+            self.assertTrue(mark.exists())
+            server.launch()
+            # From here on the queue has to be closed. Looks often: the server is ready soon.
+            until(lambda: any(not mark.exists() for _ in range(100_000)), "the queue opened")
+            server.process.send_signal(signal.SIGTERM)
+            self.assertEqual(server.wait(5), 0)
+            self.assertTrue(mark.exists())
+            server.start()
+            self.assertNotIn(" queue_check ", server.log)
+
     def test_idle_clients_get_421_at_once_and_the_exit_status_is_0(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             with self.subTest(number.name):

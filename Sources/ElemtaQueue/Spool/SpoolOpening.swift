@@ -37,6 +37,7 @@ struct SpoolOpening {
             case .failed(let what): throw .storage("the spool can't be looked at: \(what)")
             }
         }
+        options.events(.opening)
         try removeMark()
         if reason == nil {
             do throws(SpoolError) {

@@ -73,6 +73,9 @@ public enum SpoolPurpose: Sendable {
 public enum SpoolEvent: Sendable {
     /// The spool wasn't closed in good order: all of it is looked at before anything else.
     case checking(octets: UInt64)
+    /// It is opened to be changed: whoever ends from here on without `Spool.stop` leaves it as stopped
+    /// uncleanly.
+    case opening
     /// The spool was damaged, and a new one has taken its place.
     case salvaged(SalvageReport)
     /// Nothing is left of this message in a damaged spool.

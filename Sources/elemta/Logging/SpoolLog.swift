@@ -8,6 +8,8 @@ enum SpoolLog {
         switch event {
         // Counted, not told: there may be hundreds a second.
         case .committed: break
+        // `ready` follows.
+        case .opening: break
         case .checking(let octets):
             log.write(.queueCheck, [.cause: "unclean stop", .octets: "\(octets)"])
         case .salvaged(let report):

@@ -45,7 +45,7 @@ final class DeliveryCounters: Sendable {
         case .failed(_, _, let recipients, _): failedRecipients.add(UInt64(recipients))
         case .reported: reports.add()
         case .refused(let count, _): refused.add(UInt64(count))
-        case .checking, .salvaged, .lost, .suspected, .recovered, .quarantined, .deferred,
+        case .checking, .opening, .salvaged, .lost, .suspected, .recovered, .quarantined, .deferred,
             .unreachable, .reachable, .expired, .reserveGivenUp, .reserveFilled, .stalled,
             .reopened, .resumed:
             break

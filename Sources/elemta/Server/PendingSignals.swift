@@ -23,7 +23,8 @@ enum PendingSignals {
 
     /// From now on the first SIGTERM or SIGINT is a wish for later; a second one ends the process.
     static func keepStops() {
-        stop.store(false, ordering: .relaxed)
+        // Made here, and not in the signal handler.
+        _ = stop.load(ordering: .relaxed)
         for number in [SIGTERM, SIGINT] {
             signal(number) { _ in
                 PendingSignals.stop.store(true, ordering: .relaxed)

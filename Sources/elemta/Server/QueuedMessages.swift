@@ -26,6 +26,7 @@ final class QueuedMessages: AcceptedMessages {
         spillThreshold = configuration.limits.spillThreshold
         spool = try Spool.open(
             SpoolOptions(configuration) { event in
+                if case .opening = event { PendingSignals.keepStops() }
                 counters.count(event)
                 SpoolLog.write(event, to: log)
             })

@@ -140,6 +140,14 @@ final class Server {
     /// Serves until a signal ends it, and cleans up. Throws when a thread can't be started; nobody was
     /// answered then.
     func run() throws -> Ending {
+        watchSignals()
+        // SIGTERM came while the queue was opened. Whoever makes room for this server goes on.
+        guard !PendingSignals.isStopWanted else {
+            manager.stopping()
+            releaseSockets()
+            cleanUp()
+            return .stopped
+        }
         let pipe = try EventPipe<Notice>(loop: loop) { [unowned self] notices in
             for notice in notices { take(notice) }
         }
@@ -155,7 +163,6 @@ final class Server {
             rules: messages.rules, log: log, status: { [unowned self] in status }
         ) { [unowned self] connection in offerSockets(over: connection) }
         try messages.start { batch in pipe.post(.acknowledged(batch)) }
-        watchSignals()
         timers.append(
             sessions.sweepEverySecond(on: loop) { _, session in session.deadlinePassed() })
         timers.append(
