@@ -145,6 +145,16 @@ extension Connection {
         }
     }
 
+    /// Nothing more will be written. Where all of it goes at once the loop never has to watch for room,
+    /// which would be two epoll_ctl(2) of every short session.
+    func sendLast() {
+        switch sending {
+        case .atOnce, .afterInput: sendNow()
+        case .byLoop, .rest: break
+        }
+        if unsentCount > 0 { sendsAtOnce = false }
+    }
+
     /// Gives the kernel what it takes; the rest, and a failure, are the loop's.
     private func sendNow() {
         guard unsentCount > 0 else { return }

@@ -274,7 +274,7 @@ import Glibc
         case .connecting, .open: break
         }
         guard let loop else { return close() }
-        sendsAtOnce = false
+        sendLast()
         phase = .flushing(loop.adopt(closing: self, deadline: .now + Self.flushLimit))
         if isShakingHands { security?.unencrypted = UnencryptedOutput() }
         startReading()
