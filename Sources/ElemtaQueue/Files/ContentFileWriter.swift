@@ -9,6 +9,9 @@ import Glibc
 public final class ContentFileWriter: Sendable {
     /// Octets of a block: a writer holds fewer than that in memory.
     public static var blockCount: Int { ContentFileLayout.blockCount }
+    /// Octets that one pwrite(2) takes at most. With blocks of 8 KiB a message of 1 MiB took 0.37 ms of
+    /// CPU more, and ext4 wrote each block's pages by themselves.
+    private static let writeCount = 1 << 16
 
     private let state: Locked<State>
     private let queue: String
@@ -51,24 +54,35 @@ public final class ContentFileWriter: Sendable {
         }
     }
 
-    /// Appends content. Octets gather to blocks of 8 KiB before they are written.
+    /// Appends content, of which up to 64 KiB gather: follow the last piece of a run with
+    /// `writeBlocks()`.
     ///
     /// - Throws: `.full` or `.storage`; answer 452 4.3.1 at the end of data.
     public func append(_ octets: Span<UInt8>) throws(SpoolError) {
         try perform { state throws(FileError) in
             var position = 0
             while position < octets.count {
-                let room = ContentFileLayout.blockCount - state.pending.count
-                let end = min(octets.count, position + room)
+                let end = min(octets.count, position + Self.writeCount - state.pending.count)
                 // Safe because the array copies what the span lends.
                 unsafe octets.extracting(position..<end).withUnsafeBufferPointer {
                     unsafe state.pending.append(contentsOf: $0)
                 }
                 position = end
-                if state.pending.count == ContentFileLayout.blockCount {
-                    try Self.writeBlock(&state)
+                if state.pending.count == Self.writeCount {
+                    try Self.write(Self.writeCount, of: &state)
                 }
             }
+        }
+    }
+
+    /// Writes what has gathered, but for the octets behind the last whole block: fewer than
+    /// `blockCount` stay in memory.
+    ///
+    /// - Throws: as `append`.
+    public func writeBlocks() throws(SpoolError) {
+        try perform { state throws(FileError) in
+            let whole = state.pending.count / Self.blockCount * Self.blockCount
+            try Self.write(whole, of: &state)
         }
     }
 
@@ -78,7 +92,7 @@ public final class ContentFileWriter: Sendable {
     /// - Throws: `.full` or `.storage`; answer 452 4.3.1. A failed sync is never tried again.
     public func finish() throws(SpoolError) -> FinishedContentFile {
         try perform { state throws(FileError) in
-            try Self.writeBlock(&state)
+            try Self.write(state.pending.count, of: &state)
             let end = ContentFileLayout.end(
                 envelope.id, octets: state.count, checksum: state.checksum)
             try Self.write(end.span, to: state)
@@ -128,12 +142,19 @@ public final class ContentFileWriter: Sendable {
         if let failure { throw failure }
     }
 
-    private static func writeBlock(_ state: inout State) throws(FileError) {
-        guard !state.pending.isEmpty else { return }
-        try write(state.pending.span, to: state)
-        state.checksum = Checksum.of(state.pending.span, seed: state.checksum)
-        state.count += UInt64(state.pending.count)
-        state.pending.removeAll(keepingCapacity: true)
+    /// Writes the first `count` of the octets that have gathered: whole blocks, or all there will be.
+    private static func write(_ count: Int, of state: inout State) throws(FileError) {
+        guard count > 0 else { return }
+        try write(state.pending.span.extracting(first: count), to: state)
+        var checksum = state.checksum
+        for begin in stride(from: 0, to: count, by: blockCount) {
+            let block = state.pending.span.extracting(begin..<min(begin + blockCount, count))
+            checksum = Checksum.of(block, seed: checksum)
+        }
+        state.checksum = checksum
+        state.count += UInt64(count)
+        // Anew, not shortened: 64 KiB of capacity would stay for as long as the message takes.
+        state.pending = Array(state.pending[count...])
     }
 
     private static func write(

@@ -48,6 +48,9 @@ final class IncomingContent {
     /// A header section that is longer is left as it is, octets.
     private static let headerLimit = 64 * 1024
 
+    /// Octets that are worth a job for the pool, once there is a file.
+    private static let pieceCount = 64 * 1024
+
     /// Octets that gather before a client whose content waits for the disk isn't read from.
     private static let waitingLimit = 256 * 1024
 
@@ -136,7 +139,7 @@ final class IncomingContent {
             guard waiting.count > threshold else { return }
             write(to: make())
         case .file(let file):
-            guard waiting.count >= max(threshold, 1) else { return }
+            guard waiting.count >= min(max(threshold, 1), Self.pieceCount) else { return }
             write(to: file)
         case .writing, .completing, .gone:
             return

@@ -64,5 +64,6 @@ final class SpillFile: Sendable {
             }
         }
         if let failure { throw failure }
+        try writer.writeBlocks()
     }
 }
