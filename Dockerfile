@@ -17,8 +17,8 @@ RUN swift build -c release --product elemta $(scripts/release-flags) \
 FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates libcrypt1 libevent-2.1-7 \
-        libevent-core-2.1-7 libevent-openssl-2.1-7 libldap-2.5-0 liblmdb0 libssl3 libstdc++6 \
-        libunbound8 libyaml-0-2 \
+        libevent-core-2.1-7 libevent-extra-2.1-7 libevent-openssl-2.1-7 libldap-2.5-0 liblmdb0 \
+        libssl3 libstdc++6 libunbound8 libyaml-0-2 \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log \
     && groupadd --gid 1001 elemta \
     && useradd --uid 1001 --gid elemta --home-dir /app --no-create-home --shell /usr/sbin/nologin elemta \

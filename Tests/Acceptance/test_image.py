@@ -12,7 +12,7 @@ from harness.buildah import Buildah, require
 from harness.case import Case
 from harness.client import Client
 from harness.dovecot import LIBRARIES, PACKAGE
-from harness.server import LISTENER, ROOT, environment, run_elemta
+from harness.server import BINARY, LISTENER, ROOT, environment, run_elemta
 from harness.tools import run
 from harness.waiting import PATIENCE, until
 
@@ -139,6 +139,25 @@ class Image(Case):
         written = {name for name, *_ in container.files() - container.before}
         self.assertEqual([name for name in written if not name.startswith(("app/queue/", "app/logs/"))], [])
         self.assertEqual(container.stop(), 0)
+
+
+class Libraries(Case):
+    """Those of the runtime stage: building the image, which would show it too, takes a quarter of an hour."""
+
+    # In Debian's smallest image, or there because of another.
+    THERE = {"libc6", "libgcc-s1"}
+
+    def test_the_image_has_all_that_the_server_is_linked_to(self):
+        said = run(["readelf", "--dynamic", "--wide", BINARY])
+        installed = set(re.findall(r"[\w.+-]+", (ROOT / "Dockerfile").read_text())) | self.THERE
+        names = re.findall(r"\(NEEDED\).*\[(.+)\]", said)
+        # Swift's own are in the binary that the image has.
+        names = [name for name in names if not re.match(r"libswift|lib_?Foundation|libdispatch|libBlocks", name)]
+        self.assertGreater(len(names), 5)
+        for name in names:
+            with self.subTest(name):
+                owners = re.findall(r"^([^\s:,]+)", run(["dpkg-query", "--search", f"*/{name}*"]), re.MULTILINE)
+                self.assertTrue(installed & set(owners), f"none of {owners} is in the Dockerfile")
 
 
 class Compose(Case):
