@@ -5,7 +5,8 @@ import Glibc
 
 /// What workers want of the spool.
 protocol MessageStore: AnyObject, Sendable {
-    /// One short read; any thread. Content that is in a file is `.unopened`.
+    /// One short read; any thread. Content that is in a file is `.unopened`, and more than 64 KiB in
+    /// the database `.blocks`.
     func find(_ id: MessageID) throws(SpoolError) -> OutboundMessage
     /// Opens content that `find` left in its file. Blocks for as long as all of it takes to verify:
     /// not on a loop.
@@ -30,21 +31,55 @@ extension MessageStore {
 struct OutboundMessage: Sendable {
     enum Content: Sendable {
         case memory([UInt8])
+        /// In the store's database.
+        case blocks(ContentBlocks)
         /// In a file of the store's: `MessageStore.openContent`.
         case unopened(count: Int)
         case file(ContentFile)
 
+        /// Octets read at a time, at most.
+        static let blockCount = 65_536
+
         var count: Int {
             switch self {
             case .memory(let octets): octets.count
+            case .blocks(let blocks): blocks.count
             case .unopened(let count): count
             case .file(let file): file.count
+            }
+        }
+
+        /// The octets from `position` on: at least one, at most `blockCount`; none behind the end.
+        ///
+        /// - Throws: when it can't be read, or isn't what it was: then what was read before is not
+        ///   the message that was accepted.
+        func block(at position: Int) throws(SpoolError) -> [UInt8] {
+            switch self {
+            case .memory(let octets):
+                if position == 0, octets.count <= Self.blockCount { return octets }
+                return Array(octets[position...].prefix(Self.blockCount))
+            case .blocks(let blocks): return try blocks.read(position)
+            case .unopened: throw .storage("content that nobody has opened")
+            case .file(let file):
+                do throws(ReactorError) {
+                    return try file.read(Self.blockCount, at: position)
+                } catch {
+                    throw SpoolError(error)
+                }
             }
         }
     }
 
     let envelope: Envelope
     let content: Content
+}
+
+/// Content that stays in the database until it is wanted. Nothing is held between two reads.
+struct ContentBlocks: Sendable {
+    /// Octets of content.
+    let count: Int
+    /// As `OutboundMessage.Content.block(at:)`.
+    let read: @Sendable (_ position: Int) throws(SpoolError) -> [UInt8]
 }
 
 /// Content in an open file, verified. The file is closed when nobody needs it any more.
@@ -96,10 +131,20 @@ final class SpoolMessageStore: MessageStore {
     }
 
     func find(_ id: MessageID) throws(SpoolError) -> OutboundMessage {
-        let (envelope, octets) = try spool.find(id)
-        return OutboundMessage(
-            envelope: envelope,
-            content: octets.map { .memory($0) } ?? .unopened(count: Int(envelope.contentOctets)))
+        let (envelope, found) = try spool.find(id)
+        let octets = envelope.contentOctets
+        let content: OutboundMessage.Content =
+            switch found {
+            case .memory(let octets): .memory(octets)
+            case .file: .unopened(count: Int(octets))
+            case .pieces:
+                .blocks(
+                    ContentBlocks(count: Int(octets)) {
+                        [spool] position throws(SpoolError) in
+                        try spool.readContent(of: id, octets: octets, from: position)
+                    })
+            }
+        return OutboundMessage(envelope: envelope, content: content)
     }
 
     func openContent(of message: OutboundMessage) throws(SpoolError) -> ContentFile {

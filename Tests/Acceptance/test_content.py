@@ -40,8 +40,10 @@ def bodies():
         "ends with empty lines": header + b"x\r\n\r\n\r\n",
         "controls": header + bytes(c for c in range(1, 0x20) if c not in (10, 13)) + b"\x7f\r\n",
         "line of 998": header + b"l" * 998 + b"\r\n",
+        "60 KiB": header + text_of(60 * 1024, 2),
         "64 KiB and one": header + text_of(64 * 1024 + 1, 1),
-        "below the threshold": header + text_of(60 * 1024, 2),
+        "200 KiB, below the threshold": header + text_of(200 * 1024, 4),
+        "256 KiB and one": header + text_of(256 * 1024 + 1, 10),
         "1 MiB": header + text_of(MEBI, 3),
         "a dot at each segment's end": (b"x" * 1021 + b"\r\n.\r\n")[:-3] * 1000,
     }

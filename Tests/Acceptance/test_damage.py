@@ -8,8 +8,8 @@ from harness.load import content, name_of
 from harness.waiting import until
 
 PAGE = 4096
-# Beside its envelope, in pieces of a page, in a file of its own.
-SIZES = (200, 3_000, 20_000, 100_000)
+# Beside its envelope, in pieces of a page (more than are read at a time), in a file of its own.
+SIZES = (200, 3_000, 100_000, 300_000)
 COUNT = 200
 
 

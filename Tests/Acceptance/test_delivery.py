@@ -252,6 +252,7 @@ class Descriptors(Case):
         # Whatever is put off isn't seen again within this test.
         server = self.server({"queue": {"retry_schedule": [3600]}, **routes_to(sink)})
         client = self.client(server)
+        until(lambda: "queue_recovered" in server.log, "the queue back, which takes files of its own")
         limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
         # No number is free: whatever is open stays open.
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))

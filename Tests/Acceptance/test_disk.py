@@ -88,6 +88,9 @@ class FullDisk(SmallDisk):
     def test_small_messages(self):
         self.check(2_000)
 
+    def test_messages_of_many_pieces(self):
+        self.check(150_000)
+
     def test_spilled_messages(self):
         self.check(300_000)
 
@@ -124,7 +127,7 @@ class Feeder(threading.Thread):
         with Client(self.address) as client:
             client.ehlo()
             while not self.ending.is_set():
-                name, size = f"{self.prefix}m{count}", (300, 3_000, 20_000, 150_000)[count % 4]
+                name, size = f"{self.prefix}m{count}", (300, 3_000, 20_000, 150_000, 300_000)[count % 5]
                 count += 1
                 reply = client.command("MAIL FROM:<a@example.org>")
                 if reply.code == 250:

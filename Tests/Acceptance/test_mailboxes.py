@@ -133,13 +133,15 @@ class DovecotLMTP(WithCertificates, Mailboxes):
     def test_chunks_are_answered_for_each_recipient(self):
         dovecot = self.dovecot()
         server = self.server(routed(dovecot.tcp_route))
-        # Beyond 64 KiB Elemta sends BDAT, which this Dovecot offers.
-        self.accept(server, ["bob@example.com", "carol@example.com", "full@example.com"], octets=300_000)
+        # Beyond 64 KiB Elemta sends BDAT, which this Dovecot offers: from the database or from a file.
+        sizes = (200_000, 300_000)
+        for octets in sizes:
+            self.accept(server, ["bob@example.com", "carol@example.com", "full@example.com"], octets=octets)
         for address in ("bob@example.com", "carol@example.com"):
-            message, = self.arrived(dovecot, address)
-            self.assertEqual(message.count(b"k" * 98), 3000)
-        until(lambda: "Quota exceeded" in server.log, "the full mailbox in the log")
-        self.assertEqual(len(server.waiting()), 1)
+            lines = sorted(message.count(b"k" * 98) for message in self.arrived(dovecot, address, len(sizes)))
+            self.assertEqual(lines, [octets // 100 for octets in sizes])
+        until(lambda: server.log.count("Quota exceeded") >= len(sizes), "the full mailbox in the log")
+        self.assertEqual(len(server.waiting()), len(sizes))
 
     def test_one_connection_takes_many_messages(self):
         dovecot = self.dovecot()
@@ -226,7 +228,7 @@ class Maildirs(Mailboxes):
 
     def test_content_of_any_size_is_whole(self):
         folder, server = self.maildir()
-        for octets in (0, 60_000, 70_000, 2_000_000):
+        for octets in (0, 60_000, 200_000, 2_000_000):
             for via in ("DATA", "BDAT"):
                 subject = unique().decode()
                 self.accept(server, ["bob@example.com"], subject, octets=octets, via=via)
@@ -317,7 +319,8 @@ class Maildirs(Mailboxes):
         self.accept(server, ["bob@example.com"], octets=400_000)
         until(lambda: "delivery_deferred" in server.log, "a deferred delivery", 20)
         self.assertIn("No space left on device", server.log)
-        self.assertEqual([path for path in small.rglob("*") if path.is_file()], [])
+        # Unless the next attempt is at it.
+        until(lambda: not [path for path in small.rglob("*") if path.is_file()], "nothing left of it")
         # Others still fit.
         self.accept(server, ["carol@example.com"])
         self.arrived(small / "carol")

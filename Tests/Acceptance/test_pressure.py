@@ -1,17 +1,20 @@
 """Clients that cost more than they bring: what they hold is counted, bounded and given back."""
 
+import fcntl
 import os
 import signal
 import socket
 import struct
 import subprocess
+import sys
+import termios
 import threading
 import time
 
 from harness.case import STRANGER, Case, routes_to
 from harness.client import Client, Closed
 from harness.server import BINARY, SANITIZER, environment
-from harness.sink import Always
+from harness.sink import STALL, Always
 from harness.waiting import until
 
 
@@ -95,6 +98,53 @@ class Memory(Case):
         if not SANITIZER:
             # 200 sessions of 32 KiB and what the allocator keeps of it.
             self.assertLess(server.peak_octets() - before, 16 * 2**20)
+
+
+class SlowNextHops(Case):
+    def test_next_hops_that_stop_reading_hold_little_of_a_long_message(self):
+        # By DATA and by BDAT: what has to be said before the content comes, and what was said by then.
+        for extensions, stage, last in (("PIPELINING",), "data", b"DATA"), (("PIPELINING", "CHUNKING"), "rcpt", b"RCPT"):
+            with self.subTest(stage):
+                self.check(self.sink(extensions, {stage: Always(STALL)}, ("0.0.0.0", 0), listening=False), last)
+
+    def check(self, sink, last):
+        count = 40
+        server = self.server(
+            {
+                "local_domains": [],
+                # All of it in the database.
+                "limits": {"spill_threshold": 8 * 2**20},
+                "queue": {"retry_schedule": [3600]},
+                "delivery": {
+                    "routes": [
+                        {"domain": f"d{number}.example", "deliver": f"smtp://127.0.1.{number + 1}:{sink.port}"}
+                        for number in range(count)
+                    ]
+                },
+            }
+        )
+        with self.client(server) as client:
+            content = b"Subject: x\r\n\r\n" + (b"k" * 98 + b"\r\n") * 40_000
+            reply = client.message("", [f"b@d{number}.example" for number in range(count)], content)
+            self.assertReply(reply, "250")
+        until(lambda: server.log.count("delivery_deferred") >= count, "nobody reached")
+        before = server.peak_octets()
+        sink.listen()
+        server.run("queue", "retry", "--all")
+        until(lambda: sum(line.startswith(last) for line in sink.commands) == count, "all of them asked for content")
+
+        def unread():
+            with sink.lock:
+                sockets = list(sink.open_sockets)
+            return [int.from_bytes(fcntl.ioctl(each, termios.FIONREAD, bytes(4)), sys.byteorder) for each in sockets]
+
+        until(lambda: min(unread()) > 16 * 1024, "content on its way to all of them")
+        if not SANITIZER:
+            # 128 KiB each, what the allocator keeps of it, and the pages of the database.
+            self.assertLess(server.peak_octets() - before, count * 2**18 + 8 * 2**20)
+        self.assertTrue(server.is_running)
+        # Else it would wait for them when it is stopped.
+        sink.close()
 
 
 class Counting(Case):

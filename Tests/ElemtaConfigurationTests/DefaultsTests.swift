@@ -76,7 +76,7 @@ private let defaults: [String: String] = [
     "limits.session_timeout": "86400",
     "limits.shutdown_timeout": "10",
     "limits.memory": "268435456",
-    "limits.spill_threshold": "65536",
+    "limits.spill_threshold": "262144",
     "logging.level": "\"info\"",
     "logging.format": "\"text\"",
     "logging.file": "\"\"",

@@ -33,7 +33,7 @@ struct PreparationTests {
 
     @Test(
         "Content is encoded for a server without 8BITMIME, here, in memory or in a file",
-        arguments: [1_000, 200_000, 3_000_000])
+        arguments: [1_000, 70_000, 200_000, 3_000_000])
     func conversion(count: Int) throws {
         let octets = text(count)
         let file = try TemporaryFile([1, 2, 3] + octets)

@@ -50,6 +50,7 @@ struct WorkerTests {
         let contents: [MemoryStore.Content] = [
             .memory([]), .memory(Array("\r\n".utf8)), .memory(Array(".\r\n".utf8)),
             .memory(Array("a\r\n.\r\n..\r\nb\r\n".utf8)),
+            .memory(file.octets),
             .file(path: file.path, offset: 0, count: file.octets.count),
             .file(path: file.path, offset: 3, count: file.octets.count - 3),
         ]

@@ -78,6 +78,51 @@ import Testing
         #expect(kept.count > 20_000)
     }
 
+    @Test("Long content is read block by block, each verified, as long as the message is there")
+    func blocks() throws {
+        let fixture = try SpoolFixture(try TestDirectory())
+        let content = pattern(200_001)
+        let id = try fixture.accept(try fixture.envelope(), content)
+        guard case .pieces = try fixture.spool.find(id).content else {
+            Issue.record("read whole")
+            return
+        }
+        func block(at position: Int) throws(SpoolError) -> [UInt8] {
+            try fixture.spool.readContent(of: id, octets: 200_001, from: position)
+        }
+        var read: [UInt8] = []
+        while read.count < content.count {
+            let next = try block(at: read.count)
+            try #require(!next.isEmpty && next.count <= 65_536)
+            read += next
+        }
+        #expect(read == content)
+        for position in [1, 4_047, 4_048, 4_049, 100_000, 200_000] {
+            let octets = try block(at: position)
+            #expect(octets.elementsEqual(content[position...].prefix(octets.count)))
+        }
+        #expect(try block(at: 200_001).isEmpty)
+
+        // An acknowledgement after the removal shows that its commit is over.
+        fixture.answer(try fixture.work()[0], .delivered(DeliveryStatus(code: 250)))
+        try fixture.accept()
+        #expect(throws: SpoolError.unknownMessage(id)) { try block(at: 0) }
+        #expect(fixture.directory.files(in: "quarantine").isEmpty)
+    }
+
+    @Test("Content of up to 64 KiB comes whole", arguments: [0, 10, 20_000, 65_536, 65_537])
+    func smallContent(count: Int) throws {
+        let fixture = try SpoolFixture(try TestDirectory())
+        let content = pattern(count)
+        let id = try fixture.accept(try fixture.envelope(), content)
+        switch try fixture.spool.find(id).content {
+        case .memory(let octets): #expect(octets == content && count <= 65_536)
+        case .pieces: #expect(count > 65_536)
+        case .file: Issue.record("in a file")
+        }
+        #expect(try fixture.spool.read(id).octets == content)
+    }
+
     /// A message whose content is in a file.
     private func fileMessage(_ fixture: SpoolFixture, _ content: [UInt8]) throws -> MessageID {
         let envelope = try fixture.envelope()

@@ -38,8 +38,8 @@ extension Configuration {
         /// it 452 4.3.1. Always more than `spillThreshold`. Default 268,435,456 (256 MiB).
         public var memory = 268_435_456
         /// Octets of content that wait in memory; beyond it they go to a file.
-        /// Default 65,536 (64 KiB).
-        public var spillThreshold = 65_536
+        /// Default 262,144 (256 KiB).
+        public var spillThreshold = 262_144
 
         public enum BareNewline: String, Sendable, CaseIterable {
             case reject, normalize

@@ -6,8 +6,6 @@ import Glibc
 /// Puts messages into maildirs: through `tmp` into `new`, and on disk before it says so. Any thread;
 /// blocks.
 final class MaildirWriter: Sendable {
-    private static let block = 256 * 1024
-
     private let names: MaildirNames
     private let folders = MaildirFolders()
 
@@ -77,28 +75,23 @@ final class MaildirWriter: Sendable {
     ) throws(FileError) {
         var text = MaildirText()
         try file.write(MaildirText.head(from: message.envelope.reversePath, to: recipient).span)
-        switch message.content {
-        case .memory(let octets):
+        var position = 0
+        while position < message.content.count {
+            let octets = try Self.block(of: message.content, at: position)
             try file.write(text.convert(octets).span)
-        case .unopened: throw FileError(operation: "read the content", code: EBADF)
-        case .file(let content):
-            var position = 0
-            while position < content.count {
-                let octets = try Self.read(content, at: position)
-                try file.write(text.convert(octets).span)
-                position += octets.count
-            }
+            position += octets.count
         }
         try file.write(text.end().span)
     }
 
-    /// A file that is shorter than it was isn't the message that was accepted.
-    private static func read(_ content: ContentFile, at position: Int) throws(FileError) -> [UInt8]
-    {
-        do throws(ReactorError) {
-            return try content.read(block, at: position)
+    /// Content that can't be read, or isn't what it was, isn't the message that was accepted.
+    private static func block(
+        of content: OutboundMessage.Content, at position: Int
+    ) throws(FileError) -> [UInt8] {
+        do throws(SpoolError) {
+            return try content.block(at: position)
         } catch {
-            throw FileError(operation: error.operation, code: error.code)
+            throw FileError(operation: "read the content (\(error))", code: EIO)
         }
     }
 }

@@ -268,11 +268,7 @@ final class ClientConnection: ConnectionDelegate {
         guard case .delivering(let job) = phase else { return }
         handedCount = 0
         sentMark = 0
-        do throws(ContentSender.Failure) {
-            sender = try ContentSender(job.content, as: transfer)
-        } catch {
-            return abandonContent(error)
-        }
+        sender = ContentSender(job.content, as: transfer)
         sendMore()
     }
 

@@ -1,3 +1,4 @@
+import ElemtaQueue
 import ElemtaReactor
 import ElemtaSMTP
 
@@ -15,111 +16,95 @@ struct ContentSender: ~Copyable {
         let reason: String
     }
 
-    private enum Source {
-        case memory([UInt8])
-        case file(ContentFile, position: Int)
+    private enum Progression {
+        case waiting
+        /// So many octets of the content have been handed over.
+        case sending(position: Int)
         case finished
     }
 
-    /// Beyond this many unsent octets nothing is added.
-    static let window = 256 * 1024
-    private static let block = 64 * 1024
+    /// With this many unsent octets nothing is added, otherwise a block is: what one connection holds
+    /// of a message that it sends is at most this and a block, and the dots of that. The kernel holds
+    /// more, so that a fast next hop never waits for us.
+    static let window = 64 * 1024
 
+    private let content: OutboundMessage.Content
     private let transfer: ContentTransfer
-    private var source: Source
+    private var progression = Progression.waiting
     private var encoder = DataEncoder()
 
-    init(_ content: OutboundMessage.Content, as transfer: ContentTransfer) throws(Failure) {
-        self.init(transfer: transfer, source: try Self.source(of: content))
-    }
-
-    private init(transfer: ContentTransfer, source: Source) {
+    init(_ content: OutboundMessage.Content, as transfer: ContentTransfer) {
+        self.content = content
         self.transfer = transfer
-        self.source = source
-    }
-
-    private static func source(of content: OutboundMessage.Content) throws(Failure) -> Source {
-        switch content {
-        case .memory(let octets): .memory(octets)
-        case .file(let file): .file(file, position: 0)
-        case .unopened: throw Failure(reason: "its file wasn't opened")
-        }
     }
 
     /// Hands the connection as much as it has room for.
+    ///
+    /// - Throws: when content can't be read that was accepted. The caller breaks off: the end of data,
+    ///   or the last octet of the chunk, never leaves.
     mutating func send(over connection: Connection) throws(Failure) -> Progress {
-        switch transfer {
-        case .chunk(let command):
-            try sendChunk(command, over: connection)
-            return .complete
-        case .data:
-            return try sendData(over: connection)
+        switch progression {
+        case .finished: return .complete
+        case .sending(let position): return try send(from: position, over: connection)
+        case .waiting:
+            guard case .chunk(let command) = transfer else {
+                return try send(from: 0, over: connection)
+            }
+            if case .file(let file) = content {
+                return try sendChunk(command, of: file, over: connection)
+            }
+            connection.write(command)
+            return try send(from: 0, over: connection)
         }
     }
 
     /// RFC 3030 2: counted octets, which go as they are; of a file, without a copy.
     private mutating func sendChunk(
-        _ command: [UInt8], over connection: Connection
-    ) throws(Failure) {
-        switch exchange(&source, with: .finished) {
-        case .memory(let octets):
+        _ command: [UInt8], of file: ContentFile, over connection: Connection
+    ) throws(Failure) -> Progress {
+        do throws(ReactorError) {
+            let descriptor = try file.duplicate()
             connection.write(command)
-            connection.write(octets)
-        case .file(let file, _):
-            do throws(ReactorError) {
-                let descriptor = try file.duplicate()
-                connection.write(command)
-                try connection.writeFile(descriptor, offset: file.offset, count: file.count)
+            try connection.writeFile(descriptor, offset: file.offset, count: file.count)
+        } catch {
+            throw Failure(reason: "\(error)")
+        }
+        progression = .finished
+        return .complete
+    }
+
+    private mutating func send(
+        from start: Int, over connection: Connection
+    ) throws(Failure) -> Progress {
+        var position = start
+        while position < content.count {
+            if connection.unsentCount >= Self.window {
+                progression = .sending(position: position)
+                return .more
+            }
+            let octets: [UInt8]
+            do throws(SpoolError) {
+                octets = try content.block(at: position)
             } catch {
                 throw Failure(reason: "\(error)")
             }
-        case .finished: break
+            position += octets.count
+            write(octets, over: connection)
         }
+        if case .data = transfer { connection.write(encoder.terminator) }
+        progression = .finished
+        return .complete
     }
 
-    private mutating func sendData(over connection: Connection) throws(Failure) -> Progress {
-        switch exchange(&source, with: .finished) {
-        case .memory(let octets):
-            var chain = ByteChain()
-            encode(octets, into: &chain)
-            chain.append(encoder.terminator)
-            connection.write(chain)
-            return .complete
-        case .file(let file, var position):
-            while position < file.count {
-                if connection.unsentCount >= Self.window {
-                    source = .file(file, position: position)
-                    return .more
-                }
-                let octets = try Self.read(file, at: position)
-                var chain = ByteChain()
-                encode(octets, into: &chain)
-                connection.write(chain)
-                position += octets.count
-            }
-            connection.write(encoder.terminator)
-            return .complete
-        case .finished:
-            return .complete
-        }
-    }
-
-    private mutating func encode(_ octets: [UInt8], into chain: inout ByteChain) {
+    private mutating func write(_ octets: [UInt8], over connection: Connection) {
+        guard case .data = transfer else { return connection.write(octets) }
+        var chain = ByteChain()
         let span = octets.span
         let dot = [UInt8(ascii: ".")]
         encoder.encode(span) { range, dotFollows in
             chain.append(span.extracting(range))
             if dotFollows { chain.append(dot) }
         }
-    }
-
-    /// A file that is shorter than it was can't be sent as what it was: the caller breaks off, and
-    /// the end of data never leaves.
-    private static func read(_ file: ContentFile, at position: Int) throws(Failure) -> [UInt8] {
-        do throws(ReactorError) {
-            return try file.read(block, at: position)
-        } catch {
-            throw Failure(reason: "content file: \(error)")
-        }
+        connection.write(chain)
     }
 }

@@ -9,8 +9,7 @@ struct ConvertedContent {
     let summary: ContentSummary
 
     /// A copy of up to so many octets stays in memory; a larger one goes to a file without a name.
-    static let memoryLimit = 1 << 20
-    private static let block = 65_536
+    static let memoryLimit = 1 << 17
 
     /// Nil: it can't be encoded. Reads the content twice.
     ///
@@ -33,21 +32,11 @@ struct ConvertedContent {
     private static func forEachBlock(
         of content: OutboundMessage.Content, _ body: ([UInt8]) throws(SpoolError) -> Void
     ) throws(SpoolError) {
-        switch content {
-        case .memory(let octets): try body(octets)
-        case .unopened: throw .storage("content that nobody has opened")
-        case .file(let file):
-            var position = 0
-            while position < file.count {
-                let octets: [UInt8]
-                do throws(ReactorError) {
-                    octets = try file.read(block, at: position)
-                } catch {
-                    throw SpoolError(error)
-                }
-                try body(octets)
-                position += octets.count
-            }
+        var position = 0
+        while position < content.count {
+            let octets = try content.block(at: position)
+            try body(octets)
+            position += octets.count
         }
     }
 

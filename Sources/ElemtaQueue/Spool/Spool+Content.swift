@@ -26,15 +26,44 @@ public struct OpenContent: ~Copyable, Sendable {
     deinit { close(descriptor) }
 }
 
+/// The content of a message that was found, as far as it was read.
+public enum FoundContent: Sendable {
+    case memory([UInt8])
+    /// In LMDB, unread: `Spool.readContent`.
+    case pieces
+    /// In a file, unopened: `Spool.openContent`.
+    case file
+}
+
 extension Spool {
-    /// Reads a message as ``read(_:)`` does, but leaves alone a content file, which takes as long to
-    /// verify as to read: its content is nil, and `openContent` hands it out. One short read.
+    /// Content in LMDB of up to so many octets is handed out whole by `find`.
+    public static var smallContent: UInt64 { 65_536 }
+
+    /// Reads a message as ``read(_:)`` does, but leaves alone content that takes long: a content file,
+    /// which has to be read to be verified and which `openContent` hands out, and more than
+    /// ``smallContent`` in LMDB, which `readContent` hands out block by block. One short read.
     ///
     /// - Throws: as `read`.
     public func find(
         _ id: MessageID
-    ) throws(SpoolError) -> (envelope: Envelope, octets: [UInt8]?) {
-        try reportingDamage { () throws(SpoolError) in try store.find(id) }
+    ) throws(SpoolError) -> (envelope: Envelope, content: FoundContent) {
+        try reportingDamage { () throws(SpoolError) in
+            try store.find(id, copying: Self.smallContent)
+        }
+    }
+
+    /// The next octets of content that is in LMDB, `octets` of them in all, from `position` on: at
+    /// least one and at most 64 KiB, verified; none behind its end. One short read, so that a slow
+    /// next hop pins nothing between two of them.
+    ///
+    /// - Throws: as `read`: what has been sent of a message that turns out to be `.damaged`, or has
+    ///   left the queue, must not be taken for the whole.
+    public func readContent(
+        of id: MessageID, octets: UInt64, from position: Int
+    ) throws(SpoolError) -> [UInt8] {
+        try reportingDamage { () throws(SpoolError) in
+            try store.block(of: id, octets: octets, at: position)
+        }
     }
 
     /// Opens the content file of a message of so many octets and verifies all of it.

@@ -7,28 +7,48 @@ extension SpoolStore {
     ///
     /// - Throws: `.unknownMessage`, `.damaged` or `.storage`.
     func read(_ id: MessageID) throws(SpoolError) -> StoredMessage {
-        let (envelope, octets) = try find(id)
-        if let octets { return StoredMessage(envelope: envelope, content: .memory(octets)) }
+        let (envelope, content) = try find(id, copying: .max)
+        if case .memory(let octets) = content {
+            return StoredMessage(envelope: envelope, content: .memory(octets))
+        }
         return StoredMessage(envelope: envelope, content: .file(try contentFile(of: envelope)))
     }
 
-    /// Reads a message; its content too, unless that is in a file (nil).
+    /// Reads a message; its content too, where that is in LMDB and has at most `limit` octets.
     ///
     /// - Throws: as `read`.
-    func find(_ id: MessageID) throws(SpoolError) -> (envelope: Envelope, octets: [UInt8]?) {
-        let (decoded, octets) = try reading {
-            transaction, tables throws(SpoolError) -> (EnvelopeRecord.Decoded, [UInt8]) in
-            let found = try Self.envelope(id, transaction, tables) { record, decoded in
+    func find(
+        _ id: MessageID, copying limit: UInt64
+    ) throws(SpoolError) -> (envelope: Envelope, content: FoundContent) {
+        try reading { transaction, tables throws(SpoolError) -> (Envelope, FoundContent) in
+            let (decoded, inline) = try Self.envelope(id, transaction, tables) { record, decoded in
                 decoded.place == .inline
                     ? record.extracting(decoded.contentOffset...).copied : []
             }
-            guard case .pieces(let count) = found.0.place else { return found }
-            let octets = try Self.pieces(count, of: found.0.envelope, transaction, tables)
-            return (found.0, octets)
+            let envelope = decoded.envelope
+            switch decoded.place {
+            case .inline: return (envelope, .memory(inline))
+            case .file: return (envelope, .file)
+            case .pieces(let count):
+                try Self.check(count, of: envelope)
+                guard envelope.contentOctets <= limit else { return (envelope, .pieces) }
+                let octets = try Self.pieces(
+                    of: id, octets: envelope.contentOctets, transaction, tables)
+                return (envelope, .memory(octets))
+            }
         }
-        switch decoded.place {
-        case .inline, .pieces: return (decoded.envelope, octets)
-        case .file: return (decoded.envelope, nil)
+    }
+
+    /// Octets of the content of a message, which is in pieces and has so many octets, from
+    /// `position` on: at least one and at most `blockCount`; none behind its end. Any thread.
+    ///
+    /// - Throws: as `read`.
+    func block(
+        of id: MessageID, octets: UInt64, at position: Int
+    ) throws(SpoolError) -> [UInt8] {
+        try reading { transaction, tables throws(SpoolError) in
+            try Self.pieces(
+                of: id, octets: octets, from: position, limit: Self.blockCount, transaction, tables)
         }
     }
 
@@ -61,47 +81,71 @@ extension SpoolStore {
         }
     }
 
-    /// Puts the pieces of a message's content together, at most `limit` octets of it.
+    /// A message's content has as many pieces as its octets take.
+    static func check(_ pieces: UInt32, of envelope: Envelope) throws(SpoolError) {
+        let expected = (envelope.contentOctets + UInt64(pieceRoom) - 1) / UInt64(pieceRoom)
+        guard UInt64(pieces) == expected else { throw .damaged(envelope.id, "number of pieces") }
+    }
+
+    /// Puts together what is in the pieces of a message's content, `total` octets, from `position`
+    /// on: at most `limit` octets of it.
     static func pieces(
-        _ count: UInt32, of envelope: Envelope, limit: Int = .max,
+        of id: MessageID, octets total: UInt64, from position: Int = 0, limit: Int = .max,
         _ transaction: borrowing some LMDBReading & ~Copyable, _ tables: Tables
     ) throws(SpoolError) -> [UInt8] {
-        let id = envelope.id
-        let expected = (envelope.contentOctets + UInt64(pieceRoom) - 1) / UInt64(pieceRoom)
-        guard UInt64(count) == expected else { throw .damaged(id, "number of pieces") }
+        let total = Int(total)
+        let wanted = min(limit, total - position)
+        guard wanted > 0 else { return [] }
         var octets: [UInt8] = []
-        octets.reserveCapacity(min(Int(envelope.contentOctets), limit))
-        for part in 0..<count where octets.count < limit {
+        octets.reserveCapacity(wanted)
+        while octets.count < wanted {
+            let next = position + octets.count
+            let part = next / pieceRoom
+            let start = next % pieceRoom
+            let room = min(pieceRoom, total - part * pieceRoom)
+            let run = start..<min(room, start + wanted - octets.count)
             let damage: RecordDamage??
             do throws(LMDBError) {
                 damage = try transaction.withValue(
-                    of: RecordKey(id, part: part), in: tables.content
-                ) { record in Self.append(record, id, part, to: &octets) }
+                    of: RecordKey(id, part: UInt32(part)), in: tables.content
+                ) { record in Self.append(run, of: record, id, part, holding: room, to: &octets) }
             } catch {
                 throw SpoolError(error)
             }
             switch damage {
-            case nil: throw .damaged(id, "piece \(part) is missing")
+            case nil: throw try missing(part, of: id, transaction, tables)
             case .some(.some(let damage)): throw .damaged(id, "piece \(part): \(damage)")
             case .some(.none): break
             }
         }
-        guard octets.count >= limit || UInt64(octets.count) == envelope.contentOctets else {
-            throw .damaged(id, "length of the content")
-        }
         return octets
     }
 
+    /// Why a piece isn't there: it has left the queue with its message, or is lost.
+    private static func missing(
+        _ part: Int, of id: MessageID, _ transaction: borrowing some LMDBReading & ~Copyable,
+        _ tables: Tables
+    ) throws(SpoolError) -> SpoolError {
+        let isQueued: Void?
+        do throws(LMDBError) {
+            isQueued = try transaction.withValue(of: RecordKey(id), in: tables.envelope) { _ in }
+        } catch {
+            throw SpoolError(error)
+        }
+        return isQueued == nil ? .unknownMessage(id) : .damaged(id, "piece \(part) is missing")
+    }
+
     private static func append(
-        _ record: Span<UInt8>, _ id: MessageID, _ part: UInt32, to octets: inout [UInt8]
+        _ run: Range<Int>, of record: Span<UInt8>, _ id: MessageID, _ part: Int,
+        holding count: Int, to octets: inout [UInt8]
     ) -> RecordDamage? {
         do throws(RecordDamage) {
             let header = try RecordHeader.verify(record, is: .piece, of: id)
-            guard header.part == part else { throw .malformed("piece number") }
+            guard Int(header.part) == part else { throw .malformed("piece number") }
+            guard Int(header.length) == count else { throw .wrongLength }
             // Safe because the array copies what the buffer lends.
-            unsafe record.extracting(RecordHeader.count...).withUnsafeBufferPointer {
-                unsafe octets.append(contentsOf: $0)
-            }
+            unsafe record.extracting(RecordHeader.count...).extracting(run)
+                .withUnsafeBufferPointer { unsafe octets.append(contentsOf: $0) }
             return nil
         } catch {
             return error

@@ -271,7 +271,9 @@ extension SpoolStore {
                 record.extracting(decoded.contentOffset...).copied
             }.1
         case .pieces(let count):
-            return try Self.pieces(count, of: envelope, limit: limit, transaction, tables)
+            try Self.check(count, of: envelope)
+            return try Self.pieces(
+                of: envelope.id, octets: envelope.contentOctets, limit: limit, transaction, tables)
         case .file:
             do throws(FileError) {
                 let file = try OpenFile(ContentFileLayout.path(path, envelope.id), O_RDONLY)

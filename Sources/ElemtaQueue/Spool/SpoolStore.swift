@@ -49,6 +49,9 @@ final class SpoolStore: @unchecked Sendable {
     static let pageRoom = 4080
     /// Octets of content in one piece.
     static let pieceRoom = pageRoom - RecordHeader.count
+    /// Octets of content that are copied out in one read transaction, while it is sent: whole
+    /// pieces, and less than 64 KiB.
+    static let blockCount = 16 * pieceRoom
 
     /// - Throws: `.noQueue` when nothing may be made and there is nothing, `.unreadable` when the
     ///   spool is damaged as a whole, `.full`, `.storage`.

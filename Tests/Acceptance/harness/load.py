@@ -27,8 +27,8 @@ class Sender(threading.Thread):
                     for _ in range(20):
                         name = f"{self.prefix}m{count}"
                         count += 1
-                        # Most are small; some pass the spill threshold of 64 KiB.
-                        size = self.random.choice((200, 200, 200, 2000, 2000, 20_000, 100_000))
+                        # Most are small; some are sent piece by piece, some pass the spill threshold of 256 KiB.
+                        size = self.random.choice((200, 200, 200, 2000, 2000, 20_000, 100_000, 300_000))
                         text = content(name, size)
                         via = self.random.choice(("DATA", "BDAT"))
                         reply = client.message("", ["b@example.com"], text, via=via)

@@ -18,6 +18,7 @@ EVERYTHING = ("PIPELINING", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN", "ENHANCED
 CLOSE = "close"
 SILENCE = "silence"
 GARBAGE = "garbage"
+STALL = "stall"  # the reply as it should be, and from then on nothing is read
 
 
 class Always:
@@ -78,7 +79,7 @@ class Sink:
 
     `faults` maps a stage (connect, ehlo, helo, starttls, handshake, auth, mail, rcpt, data, content, bdat,
     rset, quit) to a list of faults, used up one a command; to `Always(fault)`; or to a function of the
-    argument that returns a fault or None. A fault is a whole reply (bytes) or CLOSE, SILENCE, GARBAGE; for
+    argument that returns a fault or None. A fault is a whole reply (bytes) or CLOSE, SILENCE, GARBAGE, STALL; for
     `handshake` the octets that come instead of one.
     """
 
@@ -93,6 +94,7 @@ class Sink:
         self.transcripts = []
         self.lock = threading.Lock()
         self.closing = False
+        self.closed = threading.Event()
         self.accepting = None
         self.open_sockets = set()
         self.most_open = 0
@@ -123,6 +125,7 @@ class Sink:
 
     def close(self):
         self.closing = True
+        self.closed.set()
         with self.lock:
             sockets = list(self.open_sockets)
         for open_socket in [self.listener, *sockets]:
@@ -235,6 +238,10 @@ class Conversation:
         if fault == GARBAGE:
             self.socket.sendall(b"\xff\x00\r no reply at all " * 400 + b"\r\n")
             return False
+        if fault == STALL:
+            self.socket.sendall(reply)
+            self.sink.closed.wait()
+            raise Finished
         self.socket.sendall(fault or reply)
         return is_positive(fault)
 
