@@ -1,4 +1,4 @@
-"""How fast a queue of small messages is delivered to one next hop, smtp-sink.
+"""How fast a queue of messages is delivered to one next hop, smtp-sink.
 
 Each server is filled with messages that it mustn't deliver yet, then told to, and the clock runs until smtp-sink has
 them all.
@@ -17,7 +17,7 @@ from .case import cases
 from .postfix import HoldingPostfix
 from .target import Target
 
-SIZE = 2048
+SIZE = 2048  # as it is by default
 # At once to the next hop.
 CONCURRENCY = 100
 # Sessions that fill the queue.
@@ -71,13 +71,14 @@ HOLDING = {"elemta": HoldingElemta, "postfix": HoldingPostfix}
 
 class Drain:
     name = "drain"
-    summary = "messages of 2 KiB that wait are delivered to smtp-sink by at most 100 connections"
+    summary = "messages that wait are delivered to smtp-sink by at most 100 connections"
     targets = tuple(HOLDING)
-    options = {"messages": (20_000,)}
+    options = {"messages": (20_000,), "size": (SIZE,)}
 
     def groups(self, chosen, targets):
         for messages in chosen["messages"]:
-            yield cases(self.name, targets, messages=messages)
+            for size in chosen["size"]:
+                yield cases(self.name, targets, messages=messages, size=size)
 
     @contextlib.contextmanager
     def opened(self, case, bench):
@@ -85,16 +86,16 @@ class Drain:
 
 
 def measure(case, bench):
-    count = case["messages"]
+    count, size = case["messages"], case["size"]
     sink = tools.SmtpSink(None, ["-c"])
     try:
         with bench.folder() as folder, HOLDING[case.target](folder, ("127.0.0.1", sink.port)) as server:
-            send(server, count, FILLING, SIZE)
+            send(server, count, FILLING, size)
             server.until_held(count)
             processor, began = ProcessorTime(server.pid), time.monotonic()
             server.release()
             until(lambda: sink.count() >= count, f"{count} messages at smtp-sink", DEADLINE)
             rate = count / (time.monotonic() - began)
-            return {"rate": rate, "cpu_ms": processor.until_idle() * 1000 / count, "octets": rate * SIZE}
+            return {"rate": rate, "cpu_ms": processor.until_idle() * 1000 / count, "octets": rate * size}
     finally:
         sink.close()
