@@ -260,7 +260,7 @@ extension Connection {
     /// sendfile(2) took nothing, which libevent takes for an end. Once is chance; twice without an
     /// octet sent meanwhile is a file that became shorter.
     private func writingStalled() {
-        let count = unsentCount
+        let count = UInt32(truncatingIfNeeded: unsentCount)
         if case .stalled(let before) = unsent, before == count {
             return failed(ReactorError("sendfile", code: EIO))
         }

@@ -97,7 +97,9 @@ import Testing
         let test = try TestLoop()
         let (inner, outer) = (Recorder(), Recorder())
         var accepted: Connection?
+        var remoteAddress: SocketAddress?
         let listener = try test.listener { socket in
+            remoteAddress = socket.remoteAddress
             accepted = try? Connection(loop: test.loop, accepted: socket, delegate: inner)
         }
         let source = SocketAddress(host: .v4(0x7f00_0002), port: 0)
@@ -109,9 +111,9 @@ import Testing
         test.run("readable")
         #expect(outer.events.first == "connected")
         #expect(inner.text == "EHLO")
-        #expect(accepted?.remoteAddress.host == source.host)
-        #expect(accepted?.remoteAddress == connection.localAddress)
-        #expect(connection.remoteAddress == listener.boundAddress)
+        #expect(accepted != nil)
+        #expect(remoteAddress?.host == source.host)
+        #expect(remoteAddress == connection.localAddress)
     }
 
     @Test("what a server said before it reset the connection is delivered before the failure")

@@ -64,7 +64,7 @@ extension Server {
         let session = Session(client: client, rights: rights, profile: profile, server: self)
         let id = sessions.insert(session)
         do {
-            let connection = try Connection(loop: loop, accepted: socket, delegate: session)
+            let connection = try Connection(loop: loop, accepted: socket, delegate: sessionEvents)
             connection.sendsAtOnce = true
             profile.counters.outcomes.add(to: .accepted)
             profile.counters.open += 1

@@ -57,6 +57,8 @@ final class Server {
     /// Who gets mail for `<Postmaster>`.
     var postmaster: Mailbox?
     let sessions = ConnectionTable<Session>()
+    /// Held here: connections refer to it weakly.
+    private(set) lazy var sessionEvents = SessionEvents(sessions)
     var counters = SessionCounters()
     let deliveryCounters = DeliveryCounters()
     let descriptorCount = DescriptorCount()
