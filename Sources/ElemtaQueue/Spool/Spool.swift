@@ -105,7 +105,9 @@ public final class Spool: Sendable {
         let failure = phase.withLock { phase -> SpoolError? in
             guard case .opened = phase else { return .stopped }
             do throws(ThreadError) {
-                let thread = try NamedThread("elemta-spool") {
+                // Woken by the first submission of many: preempting the reactor for it would mean a
+                // commit and two syncs for one message, and none of the others read meanwhile.
+                let thread = try NamedThread("elemta-spool", .batch) {
                     SpoolLoop(
                         store: store, options: options, ids: ids, shared: shared, inbox: inbox,
                         firstID: firstID, dispatch: dispatch, acknowledge: acknowledge
