@@ -12,9 +12,7 @@
 public struct ServerSession: ~Copyable {
     /// What the client has said it is.
     private enum Introduction {
-        case none
-        case helo(name: [UInt8])
-        case ehlo(name: [UInt8])
+        case none, helo, ehlo
     }
 
     /// Where the session is. Indirect: tens of thousands of sessions are idle, which holds nothing,
@@ -97,6 +95,7 @@ public struct ServerSession: ~Copyable {
     private(set) var messageCount: UInt32 = 0
     private var command: Command?
     private var introduction = Introduction.none
+    private var introducedName = ShortOctets([])
     private var lines = LineReader()
     var phase: Phase
 
@@ -160,12 +159,7 @@ public struct ServerSession: ~Copyable {
     }
 
     /// The name that HELO or EHLO gave; empty before them.
-    public var heloName: [UInt8] {
-        switch introduction {
-        case .none: []
-        case .helo(let name), .ehlo(let name): name
-        }
-    }
+    public var heloName: [UInt8] { introducedName.octets }
 
     /// EHLO, not HELO: the client may use extensions.
     public var isExtended: Bool {
@@ -250,7 +244,8 @@ public struct ServerSession: ~Copyable {
     // MARK: What every part of the session does
 
     mutating func introduce(_ name: [UInt8], isExtended: Bool) {
-        introduction = isExtended ? .ehlo(name: name) : .helo(name: name)
+        introduction = isExtended ? .ehlo : .helo
+        introducedName = ShortOctets(name)
     }
 
     /// Everything that was said in clear text is forgotten (RFC 3207 4.2): it may have been
@@ -263,6 +258,7 @@ public struct ServerSession: ~Copyable {
     /// Back to what holds before the first command.
     mutating func startAnew() {
         introduction = .none
+        introducedName = ShortOctets([])
         user = nil
         lines = LineReader()
         phase = .idle
