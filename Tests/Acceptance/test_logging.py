@@ -102,6 +102,7 @@ class Floods(Case):
                 self.assertReply(flood.reply(), "500")
             for _ in range(30):
                 self.assertReply(client.message("a@example.org", ["b@example.com"], b"x\r\n"), "250")
+        server.until_nothing_waits()
         server.stop()
         refused = events(server.log, "command_rejected")
         counted = sum(int(line.get("repeated", 1)) for line in refused)
@@ -110,7 +111,6 @@ class Floods(Case):
         self.assertEqual({line["client"] for line in refused}, {STRANGER})
         self.assertEqual(len(events(server.log, "message_accepted")), 30)
         self.assertEqual(len(events(server.log, "message_delivered")), 30)
-
 
     def test_refused_content_is_counted(self):
         server = self.server()

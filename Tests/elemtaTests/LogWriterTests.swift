@@ -201,4 +201,50 @@ private func logger(_ writer: LogWriter) -> Logger {
         writer.stop()
         #expect(writer.droppedInAll.value == 3)
     }
+
+    @Test("a reader of standard output that has stopped keeps no line from the file")
+    func stalledOutputBesideFile() throws {
+        let path = "/tmp/elemta-log-\(UInt64.random(in: 0...UInt64.max))"
+        defer { for name in [path, "\(path).1"] { unsafe unlink(name) } }
+        let pipe = try StalledPipe()
+        let writer = try LogWriter(file: path, form: .text, level: .info, output: pipe.input)
+        let log = logger(writer)
+        let words = String(repeating: "x", count: 1_000)
+        // More than the pipe and the output's buffer hold together.
+        let count = OutputThread.capacity / 1_000 + 2_000
+        for number in 0..<count {
+            if number == count / 2 {
+                try #require(unsafe rename(path, "\(path).1") == 0)
+                writer.reopen()
+            }
+            log.info("test_info", metadata: ["text": "\(words)"])
+            while writer.backlog > 1_000 { sched_yield() }
+        }
+        while writer.backlog > 0 { sched_yield() }
+        let lines = try pipe.lines {
+            while writer.backlog > 0 { sched_yield() }
+            writer.stop()
+        }
+        let inFiles = try ["\(path).1", path].map { try linesOfInfo(in: $0) }
+        #expect(inFiles.reduce(0, +) == count)
+        #expect(inFiles.allSatisfy { $0 > 0 }, "it was reopened meanwhile")
+        let printed = lines.count { $0.contains(" test_info ") || $0.contains(" log_reopened") }
+        #expect(printed < count)
+        #expect(writer.droppedInAll.value == UInt64(count + 1 - printed))
+        let told = lines.compactMap { $0.split(separator: "lost_lines=").dropFirst().first }
+        #expect(told.compactMap { Int($0) }.reduce(0, +) == count + 1 - printed)
+    }
+
+    private func linesOfInfo(in path: String) throws -> Int {
+        let descriptor = unsafe open(path, O_RDONLY)
+        try #require(descriptor >= 0)
+        defer { close(descriptor) }
+        var text: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 1 << 20)
+        while case let count = Descriptors.read(descriptor, into: &buffer), count > 0 {
+            text.append(contentsOf: buffer[..<count])
+        }
+        return String(decoding: text, as: UTF8.self).split(separator: "\n")
+            .count { $0.contains(" test_info ") }
+    }
 }

@@ -35,7 +35,7 @@ extension LogName {
         case .devModeExposed: [.listeners, .advice]
         case .queueCommand: [.action]
         // The log itself.
-        case .logLinesDropped: [.debug, .info, .notice]
+        case .logLinesDropped: [.debug, .info, .notice, .lostLines]
         case .logFileFailed: [.file, .error]
         case .logFileRestored: [.file, .lostLines]
         // Connections and sessions.

@@ -33,8 +33,16 @@ final class LogWriter: Sendable {
 
     /// Where lines go. The thread's own.
     private struct Places {
-        var output: LogOutput
+        var output: Output
         var file: LogFile
+    }
+
+    /// Who writes standard output.
+    private enum Output {
+        /// This thread, which waits for its reader: there is no other place.
+        case direct(LogOutput)
+        /// Somebody else, since lines go to a file too.
+        case beside(OutputThread)
     }
 
     /// Lines that may wait; about 10 MB of them at worst.
@@ -90,7 +98,7 @@ final class LogWriter: Sendable {
         try file.open()
         let opened = file
         let thread = try NamedThread("elemta-log") { [self] in
-            run(Places(output: LogOutput(output), file: opened))
+            run(Places(output: .direct(LogOutput(output)), file: opened))
         }
         self.thread.withLock { $0 = thread }
     }
@@ -159,8 +167,12 @@ final class LogWriter: Sendable {
 
     private func run(_ initial: Places) {
         var places = initial
+        giveFilePrecedence(in: &places)
         defer {
             places.file.close()
+            if case .beside(let output) = places.output {
+                output.stop(within: Self.farewell * 3 / 4)
+            }
             finished.close()
         }
         // The first line after a quiet moment is written at once; what follows it at once gathers,
@@ -201,10 +213,11 @@ final class LogWriter: Sendable {
             text.removeAll(keepingCapacity: true)
             switch order {
             case .line: break
-            case .text(let words): _ = places.output.write(Array(words.utf8))
+            case .text(let words): print(Array(words.utf8), to: &places)
             case .reopen: append(places.file.reopen(at: .now), as: places.file.form, to: &text)
             case .change(let path, let form):
                 let news = places.file.change(to: path, form: form, at: .now)
+                giveFilePrecedence(in: &places)
                 append(news, as: places.file.form, to: &text)
             }
         }
@@ -221,15 +234,39 @@ final class LogWriter: Sendable {
     private func write(_ text: [UInt8], to places: inout Places) {
         guard !text.isEmpty else { return }
         let lostBefore = places.file.lostLines
-        var lost = places.output.write(text)
-        if let news = places.file.write(text) {
+        let news = places.file.write(text)
+        print(text, to: &places)
+        if let news {
             var line: [UInt8] = []
             append(news, as: places.file.form, to: &line)
-            lost += places.output.write(line)
+            print(line, to: &places)
             if case .logFileRestored = news.name { _ = places.file.write(line) }
         }
-        lost += places.file.lostLines - lostBefore
-        if lost > 0 { droppedInAll.add(UInt64(lost)) }
+        droppedInAll.add(UInt64(places.file.lostLines - lostBefore))
+    }
+
+    private func print(_ text: [UInt8], to places: inout Places) {
+        switch places.output {
+        case .direct(var output):
+            droppedInAll.add(UInt64(output.write(text)))
+            places.output = .direct(output)
+        case .beside(let output):
+            output.write(text)
+        }
+    }
+
+    /// Where there is a file a reader of standard output that has stopped must not keep lines from
+    /// it. Without a thread for that they go on as they did.
+    private func giveFilePrecedence(in places: inout Places) {
+        guard !places.file.path.isEmpty, case .direct(let output) = places.output else { return }
+        let form = places.file.form
+        let thread = try? OutputThread(output, lost: droppedInAll) { [self] count in
+            var line: [UInt8] = []
+            let summary = LogSummary(.logLinesDropped, [.lostLines: .number(count)])
+            append(summary, as: form, to: &line)
+            return line
+        }
+        if let thread { places.output = .beside(thread) }
     }
 
     private func takeDropped() -> LogSummary? {
