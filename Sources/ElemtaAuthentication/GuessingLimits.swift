@@ -37,9 +37,14 @@ public struct GuessingLimits: Sendable {
     public mutating func recordFailure(
         from address: IPAddress?, user: String, at now: Duration
     ) -> Duration {
-        if let address { addresses.add(address.site, at: now) }
+        if let address { recordFailure(from: address, at: now) }
         accounts.add(Self.account(user), at: now)
         return answerDelay(user: user, at: now)
+    }
+
+    /// A login failed that tells nothing of anybody's password: only the address has another failure.
+    public mutating func recordFailure(from address: IPAddress, at now: Duration) {
+        addresses.add(address.site, at: now)
     }
 
     /// A password was right: its account's further answers aren't held back any longer. Says how

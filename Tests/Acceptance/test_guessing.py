@@ -150,6 +150,32 @@ class OfAnAddress(GuessingCase):
                 (auth_plain(USER, PASSWORD), "454 4.7.0"),
             )
 
+    def test_what_no_back_end_may_see_counts_and_is_logged_without_its_name(self):
+        attempts = {
+            "LF": [auth_plain("al\nice", PASSWORD)],
+            "empty": [auth_plain("", PASSWORD)],
+            "authzid": [auth_plain(USER, PASSWORD, acting_for="bob")],
+            "LOGIN": [f"AUTH LOGIN {encoded('al' + chr(10) + 'ice')}", encoded(PASSWORD)],
+        }
+        server = self.serving(max_failures=4)
+        for name, lines in attempts.items():
+            with self.subTest(name), self.guest(server, "192.0.2.7") as client:
+                replies = [client.command(line) for line in lines]
+                self.assertReply(replies[-1], "535 5.7.8")
+        events = [line for line in server.log.splitlines() if " authentication " in line]
+        self.assertEqual(len(events), 4, server.log)
+        self.assertTrue(all("result=rejected" in line for line in events), events)
+        # Only who exists is named.
+        self.assertEqual([f"user={USER}" in line for line in events], [False, False, True, False])
+        self.assertEqual(sum("user=" in line for line in events), 1)
+        for lines in (attempts["LF"], [auth_plain(USER, PASSWORD)]):
+            self.assertReply(self.attempt_lines(server, "192.0.2.7", lines), "454 4.7.0")
+        self.assertReply(self.attempt(server, "192.0.2.8", USER, PASSWORD), "235")
+
+    def attempt_lines(self, server, address, lines):
+        with self.guest(server, address) as client:
+            return [client.command(line) for line in lines][-1]
+
     def test_a_64_of_ipv6_is_one_address(self):
         server = self.serving(max_failures=2)
         for address in ("2001:db8:1:2::1", "2001:db8:1:2:ffff::2"):

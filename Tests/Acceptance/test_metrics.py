@@ -148,10 +148,11 @@ class Counters(MetricsCase):
         server = self.monitored({"auth": users})
         client = self.client(server)
         self.assertReply(client.command(auth_plain("jane", "wrong")), "535")
+        self.assertReply(client.command(auth_plain("jane", "secret", acting_for="bob")), "535")
         self.assertReply(client.command(auth_plain("jane", "secret")), "235")
         metrics = scrape(server)
         self.assertEqual(metrics.value("elemta_authentications_total", result="accepted"), 1)
-        self.assertEqual(metrics.value("elemta_authentications_total", result="rejected"), 1)
+        self.assertEqual(metrics.value("elemta_authentications_total", result="rejected"), 2)
 
     def test_connections_that_are_refused(self):
         server = self.monitored({"limits": {"max_connections": 1}})

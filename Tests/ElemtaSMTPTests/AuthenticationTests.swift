@@ -90,6 +90,28 @@ import Testing
         return text.split(separator: "\r\n").last.map(String.init) ?? ""
     }
 
+    /// Else its failure would be in no log, and would count for no address.
+    @Test func whatCannotBeRightIsToldToTheDriver() {
+        let table: [(String, String?)] = [
+            // In base 64: an empty user, a name with LF, an empty password, one with NUL by LOGIN.
+            ("AUTH PLAIN AABzZWNyZXQ=\r\n", nil),
+            ("AUTH PLAIN AGFsCmljZQBzZWNyZXQ=\r\n", nil),
+            ("AUTH PLAIN AGFsaWNlAA==\r\n", nil),
+            ("AUTH LOGIN YWwKaWNl\r\nc2VjcmV0\r\n", nil),
+            ("AUTH LOGIN YWxpY2U=\r\nc2UAcmV0\r\n", nil),
+            // Alice, with the right password, for Bob.
+            ("AUTH PLAIN Ym9iAGFsaWNlAHNlY3JldA==\r\n", "alice"),
+        ]
+        for (text, user) in table {
+            var driver = SessionDriver(
+                parameters: Self.parameters { $0.mechanisms = [.plain, .login] }, policy: Policy())
+            driver.feed(Array(("EHLO c.example\r\n" + text).utf8))
+            #expect(driver.transcript.impossibleLogins == [user], "\(text)")
+            #expect(driver.transcript.delays == [1], "\(text)")
+            #expect(lastReply(driver).hasPrefix("535 5.7.8"), "\(text)")
+        }
+    }
+
     /// CVE-2011-0411: what came in clear text with STARTTLS is never executed, however it was cut.
     @Test func octetsBehindStartTLSAreNeverExecuted() {
         let injected = Self.transaction + "STARTTLS\r\n" + "RSET\r\n" + Self.transaction

@@ -8,6 +8,8 @@ struct Transcript: Equatable {
     var isClosed = false
     /// Seconds that answers were held back, in their order.
     var delays: [Int] = []
+    /// Who logged in with what can't be right; nil: a name that can't be one.
+    var impossibleLogins: [String?] = []
 }
 
 /// A message that was answered 250.
@@ -253,6 +255,9 @@ struct SessionDriver: ~Copyable {
         case .authenticate(let credentials):
             if parametersNeedTLS, session.tls == nil { violations.append("a login in clear text") }
             return session.resume(with: Policy.outcome(of: credentials))
+        case .impossibleLogin(let user):
+            transcript.impossibleLogins.append(user)
+            return session.resume(with: AuthenticationOutcome.rejected())
         case .client(let client, let login):
             if client.address == IPAddress(v4: 0xC000_0263) {
                 return session.resume(with: .refuse(.tooManyConnectionsFromAddress))

@@ -52,6 +52,26 @@ import Testing
         }
     }
 
+    /// Nobody's password can be guessed with them, so no account pays for them.
+    @Test func whatNoBackEndMaySeeCountsForTheAddressAlone() throws {
+        let server = try Server(maximumFailures: 2)
+        func refuse(_ user: String?, isExempt: Bool = false) throws -> String {
+            let address = try #require(IPAddress(Self.stranger))
+            return Self.text(
+                of: server.logins.refuse(
+                    user, from: address, isExempt: isExempt, for: Self.session,
+                    at: MonotonicTime(nanoseconds: 1_000_000_000_000)))
+        }
+        #expect(try refuse(nil, isExempt: true) == "rejected 0")
+        #expect(try refuse(nil) == "rejected 0")
+        #expect(try refuse("alice") == "rejected 0")
+        #expect(try refuse(nil) == "unavailable")
+        #expect(try server.logIn("alice", "right") == "at once unavailable")
+        #expect(try server.logIn("alice", "right", from: "192.0.2.2") == "accepted alice 0")
+        #expect(server.logins.conclusions[.rejected] == 3)
+        #expect(server.logins.conclusions[.limited] == 2)
+    }
+
     fileprivate static func credentials(
         _ user: String, _ password: String
     ) throws -> SASLCredentials {

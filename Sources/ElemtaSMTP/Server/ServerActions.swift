@@ -65,6 +65,10 @@ public enum Question {
     case commit(MailTransaction, ContentSummary)
     /// AUTH: answer with an `AuthenticationOutcome`.
     case authenticate(SASLCredentials)
+    /// AUTH with what no back end may see: a user or a password that can't be one, or an authorization
+    /// identity (RFC 4616 2) other than `user`. Count it as a failure, and answer with
+    /// `AuthenticationOutcome.rejected` or `.unavailable`. `user` nil: it can't be a name.
+    case impossibleLogin(user: String?)
     /// XCLIENT: the session goes on for this client. Limits, the exemption for bare LFs and what a
     /// login allows are this client's from now on: answer with `Verdict.admit`.
     case client(ClientIdentity, login: String?)

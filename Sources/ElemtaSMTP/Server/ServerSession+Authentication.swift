@@ -80,7 +80,11 @@ extension ServerSession {
             return .reply(.passwordChallenge)
         case .loginPassword(let user):
             let password = response.indices
-            return verify(SASLCredentials(user: user, message: response, password: password))
+            guard
+                let credentials = SASLCredentials(
+                    user: user, message: response, password: password)
+            else { return refuseLogin(of: nil) }
+            return ask(.authenticate(credentials))
         }
     }
 
@@ -94,23 +98,27 @@ extension ServerSession {
             return refuse(.undecodableResponse)
         }
         let user = Array(message[(first + 1)..<second])
-        // Nobody may act for anybody else.
         let isSomebodyElse = first > 0 && !message[..<first].elementsEqual(user)
         let password = (second + 1)..<message.count
         let credentials = SASLCredentials(user: user, message: message, password: password)
-        return verify(isSomebodyElse ? nil : credentials)
+        // Nobody may act for anybody else.
+        guard let credentials, !isSomebodyElse else { return refuseLogin(of: credentials?.user) }
+        return ask(.authenticate(credentials))
     }
 
-    /// Has credentials verified; those that can't be right are wrong.
-    private mutating func verify(_ credentials: SASLCredentials?) -> Action {
-        guard let credentials else { return loginFailed(delay: 0) }
+    /// Credentials that can't be right are wrong whoever is asked, and count like others.
+    private mutating func refuseLogin(of user: String?) -> Action {
+        ask(.impossibleLogin(user: user))
+    }
+
+    private mutating func ask(_ question: Question) -> Action {
         phase = .asking(.authentication)
-        return .ask(.authenticate(credentials))
+        return .ask(question)
     }
 
     // MARK: What came of it
 
-    /// Takes the answer to `authenticate`. Without that question nothing happens.
+    /// Takes the answer to `authenticate` or `impossibleLogin`. Without that question nothing happens.
     public mutating func resume(with outcome: AuthenticationOutcome) -> Action {
         guard case .asking(.authentication) = phase else { return .none }
         switch outcome {

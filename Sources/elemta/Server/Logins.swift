@@ -99,8 +99,7 @@ final class Logins {
     ) -> AuthenticationOutcome? {
         guard case .running(let pool, let verified) = phase else { return .unavailable }
         let isExempt = isExempt || address.isLoopback
-        guard isExempt || limits.admits(address, at: now.elapsed) else {
-            note(.limited, .warning, credentials.user, address, session)
+        guard isExempt || admits(credentials.user, address, session, at: now) else {
             return .unavailable
         }
         let user = credentials.user
@@ -112,6 +111,28 @@ final class Logins {
                     session: session, received: now))
         }
         return nil
+    }
+
+    /// Says what credentials get that no back end may see, which count like any others for the
+    /// address. For the account they don't: its password can't be guessed with them.
+    func refuse(
+        _ user: String?, from address: IPAddress, isExempt: Bool, for session: ConnectionID,
+        at now: MonotonicTime = .now
+    ) -> AuthenticationOutcome {
+        if !isExempt, !address.isLoopback {
+            guard admits(user, address, session, at: now) else { return .unavailable }
+            limits.recordFailure(from: address, at: now.elapsed)
+        }
+        note(.rejected, .warning, user, address, session)
+        return .rejected()
+    }
+
+    private func admits(
+        _ user: String?, _ address: IPAddress, _ session: ConnectionID, at now: MonotonicTime
+    ) -> Bool {
+        if limits.admits(address, at: now.elapsed) { return true }
+        note(.limited, .warning, user, address, session)
+        return false
     }
 
     /// Counts what became of credentials, and says what the session gets. To be called for every
@@ -154,14 +175,14 @@ final class Logins {
     /// `isUser`: somebody of that name has just logged in. A name that nobody has isn't written down:
     /// people type their password there.
     private func note(
-        _ result: Conclusion, _ level: Logger.Level, _ user: String, isUser: Bool = false,
+        _ result: Conclusion, _ level: Logger.Level, _ user: String?, isUser: Bool = false,
         _ client: IPAddress, _ session: ConnectionID
     ) {
         conclusions.add(to: result)
         var metadata: LogFields = [
             .client: "\(client)", .session: "\(SessionID(session))", .result: "\(result.rawValue)",
         ]
-        if isUser || source.hasUser(user) {
+        if let user, isUser || source.hasUser(user) {
             metadata[.user] = "\(user.prefix(Self.loggedNameCount))"
         }
         log.write(.authentication, at: level, metadata)

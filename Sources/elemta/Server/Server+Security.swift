@@ -46,6 +46,14 @@ extension Server {
             for: session.connectionID)
     }
 
+    /// What credentials get that no back end may see.
+    func refuseLogin(of user: String?, session: Session) -> AuthenticationOutcome {
+        guard let logins else { return .unavailable }
+        return logins.refuse(
+            user, from: session.client, isExempt: session.rights.mayRelay,
+            for: session.connectionID)
+    }
+
     func verified(_ result: Logins.Result, for session: ConnectionID) {
         // Counted also when the client has gone: else a guesser would hang up on every answer.
         guard let outcome = logins?.concluded(result) else { return }

@@ -275,6 +275,8 @@ final class Session {
         case .authenticate(let credentials):
             guard let outcome = server.verify(credentials, of: self) else { return .none }
             return machine.resume(with: outcome)
+        case .impossibleLogin(let user):
+            return machine.resume(with: server.refuseLogin(of: user, session: self))
         case .client(let identity, let login):
             return machine.resume(with: server.admit(identity, login: login, for: self))
         }
