@@ -1,3 +1,5 @@
+import Glibc
+
 /// Why the spool could not do what it was asked.
 public enum SpoolError: Error, Hashable, Sendable {
     /// Another process has the queue; its pid where the lock file tells. Exit status 75.
@@ -31,6 +33,13 @@ public enum SpoolError: Error, Hashable, Sendable {
     /// The spool has been stopped.
     case stopped
 
+    /// `.notPermitted`, with whose the directory at `path` is.
+    public static func noAccess(to path: String) -> SpoolError {
+        var status = stat()
+        guard unsafe stat(path, &status) == 0 else { return .notPermitted(path, owner: nil) }
+        return .notPermitted(path, owner: FileSystem.nameOfUser(status.st_uid))
+    }
+
     init(_ error: LMDBError) {
         switch error.kind {
         case .full: self = .full
@@ -51,8 +60,10 @@ extension SpoolError: CustomStringConvertible {
                 + "(queue.allow_network_filesystem)"
         case .noQueue(let path): "there is no queue in \(path)"
         case .notPermitted(let path, let owner?):
-            "no access to \(path), which belongs to \(owner): be \(owner) or root for this"
-        case .notPermitted(let path, nil): "no access to \(path): be root for this"
+            "no permission for the queue in \(path), which belongs to \(owner): be "
+                + (owner == "root" ? "root for this" : "\(owner) or root for this")
+        case .notPermitted(let path, nil):
+            "no permission for the queue in \(path): be root for this"
         case .directory(let what): what
         case .full: "no room for the queue"
         case .storage(let what): what

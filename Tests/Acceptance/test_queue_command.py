@@ -291,12 +291,14 @@ class ExitStatuses(Queued):
         for state in ("running", "stopped"):
             if state == "stopped":
                 server.stop()
-            for command in ("list", "hold"):
+            for command in (["queue", "list"], ["queue", "hold", "--all"], ["status"], ["health"]):
                 with self.subTest(state=state, command=command):
                     finished = subprocess.run(
-                        [program, "queue", command, "--all", "--config", server.file], cwd=server.directory,
+                        [program, *command, "--config", server.file], cwd=server.directory,
                         env=environment(), user=pwd.getpwnam("nobody").pw_uid, group=pwd.getpwnam("nobody").pw_gid,
                         extra_groups=[], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20 * PATIENCE,
                         check=False)
                     self.assertEqual(finished.returncode, os.EX_NOPERM, finished.stdout)
-                    self.assertIn(b"queue, which belongs to root", finished.stdout)
+                    self.assertEqual(
+                        finished.stdout,
+                        b"elemta: no permission for the queue in queue, which belongs to root: be root for this\n")

@@ -42,9 +42,7 @@ struct QueueDirectory: ~Copyable {
     private static func checkAccess(_ path: String) throws(SpoolError) {
         guard unsafe access(path + "/spool.mdb", R_OK) != 0 else { return }
         guard errno == EACCES else { throw .noQueue(path) }
-        var status = stat()
-        guard unsafe stat(path, &status) == 0 else { throw .notPermitted(path, owner: nil) }
-        throw .notPermitted(path, owner: FileSystem.nameOfUser(status.st_uid))
+        throw .noAccess(to: path)
     }
 
     /// Makes the directory unless it is there, and closes it to everybody else.

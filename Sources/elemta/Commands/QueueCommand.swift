@@ -13,7 +13,7 @@ struct QueueCommand: ParsableCommand {
 
             Exit status: 0 done, 1 not all of it could be done, 64 the command line is wrong, 66 \
             there is no such message or no queue, 69 the queue can't be used, 75 another process \
-            has the queue, 78 the configuration is wrong.
+            has the queue, 77 it belongs to another user, 78 the configuration is wrong.
             """,
         subcommands: [
             List.self, Show.self, Why.self, Stats.self, Retry.self, Hold.self, Release.self,

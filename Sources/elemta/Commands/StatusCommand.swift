@@ -6,7 +6,8 @@ struct StatusCommand: ParsableCommand {
         commandName: "status",
         abstract: "Tell what the running server is doing.",
         discussion: """
-            Asks through control.sock in queue_dir. Exit status 69 when no server runs there.
+            Asks through control.sock in queue_dir. Exit status 69 when no server runs there, 77 when \
+            this user may not ask: be the server's user, or root.
             """)
 
     @OptionGroup var options: ConfigurationOptions
@@ -22,8 +23,9 @@ struct StatusCommand: ParsableCommand {
             complain("the server went away before it had answered")
             throw ExitStatus.unavailable.code
         case .noServer:
-            complain(ControlClient.silence(queueDirectory: directory))
-            throw ExitStatus.unavailable.code
+            let silence = ControlClient.silence(queueDirectory: directory)
+            complain(silence.text)
+            throw silence.status.code
         }
     }
 }
@@ -35,7 +37,8 @@ struct HealthCommand: ParsableCommand {
         discussion: """
             For a container's HEALTHCHECK and for scripts. The server's loop has to answer through \
             control.sock in queue_dir within five seconds; that takes the same configuration and \
-            user as the server has, writes nothing, and needs neither a network nor http.listen_addr.
+            user as the server has, writes nothing, and needs neither a network nor http.listen_addr. \
+            Exit status 77 when this user may not ask.
             """)
 
     /// How long a loop that is well may take, seconds.
@@ -52,7 +55,10 @@ struct HealthCommand: ParsableCommand {
         case .finished(status: 0): return
         case .finished: break
         case .broken: complain("the server doesn't answer")
-        case .noServer: complain(ControlClient.silence(queueDirectory: directory))
+        case .noServer:
+            let silence = ControlClient.silence(queueDirectory: directory)
+            complain(silence.text)
+            if silence.status == .noPermission { throw silence.status.code }
         }
         throw ExitStatus.failure.code
     }

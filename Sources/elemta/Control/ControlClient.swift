@@ -1,3 +1,4 @@
+import ElemtaQueue
 import Glibc
 
 /// The command line's end of the control socket: connects, asks, copies the answer out. Blocking.
@@ -71,12 +72,20 @@ enum ControlClient {
         return Int32(ExitStatus.ioError.rawValue)
     }
 
-    /// Why nobody answers, for people.
-    static func silence(queueDirectory: String) -> String {
+    private static let isNone = "no server is running for this queue"
+
+    /// Why nobody answers, for people, and the exit status that says the same.
+    static func silence(queueDirectory: String) -> (text: String, status: ExitStatus) {
         let path = "\(queueDirectory)/control.sock"
         // Connecting takes the right to write.
-        let reason = unsafe access(path, W_OK) == 0 ? "nobody listens there" : lastErrorText()
-        return "no server is running for this queue: \(path): \(reason)"
+        guard unsafe access(path, W_OK) != 0 else {
+            return ("\(isNone): \(path): nobody listens there", .unavailable)
+        }
+        // Whether a server runs can't be seen from here.
+        if errno == EACCES {
+            return ("\(SpoolError.noAccess(to: queueDirectory))", .noPermission)
+        }
+        return ("\(isNone): \(path): \(lastErrorText())", .unavailable)
     }
 
     /// A connected socket, or -1.
