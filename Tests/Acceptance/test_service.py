@@ -115,6 +115,9 @@ class User(Case):
         self.assertEqual(server.wait(), 78)
         server.process = None
         self.assertIn('there is no user "no-such-user"', server.log)
+        said = server.run("check", status=78)
+        self.assertIn('elemta: user: there is no user "no-such-user"', said)
+        self.assertNotIn("warning", said)
 
 
 class Systemd(Case):

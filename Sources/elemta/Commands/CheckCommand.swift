@@ -30,9 +30,8 @@ struct CheckCommand: ParsableCommand {
         let areRight = [
             checkCertificates(configuration.tls), checkLogins(configuration.auth),
             checkDelivery(configuration), checkRecipients(configuration, relays),
-            checkMonitoring(configuration.http),
+            checkMonitoring(configuration.http), checkUser(configuration),
         ]
-        warnOfUnreadableFiles(configuration)
         print("queue          \(configuration.queueDir)")
         let domains = configuration.localDomains.map(\.description).joined(separator: ", ")
         print("local domains  \(domains.isEmpty ? "none" : domains)")
@@ -104,17 +103,27 @@ struct CheckCommand: ParsableCommand {
         return true
     }
 
+    /// Looks for the user that the server is to become; false when nobody has the name. Only root
+    /// becomes somebody else: who else checks a configuration may not be who starts the server.
+    private func checkUser(_ configuration: Configuration) -> Bool {
+        do throws(Account.Failure) {
+            if let account = try Account(configuration.user) {
+                warnOfUnreadableFiles(configuration, by: account)
+            }
+            return true
+        } catch {
+            guard case .notRoot = error else {
+                complain("\(error)")
+                return false
+            }
+            complain("warning: \(error)")
+            return true
+        }
+    }
+
     /// What root can read and the user whom root's server becomes can't: it reads these again when they
     /// change.
-    private func warnOfUnreadableFiles(_ configuration: Configuration) {
-        guard geteuid() == 0 else { return }
-        let account: Account?
-        do throws(Account.Failure) {
-            account = try Account(configuration.user)
-        } catch {
-            return complain("warning: \(error)")
-        }
-        guard let account else { return }
+    private func warnOfUnreadableFiles(_ configuration: Configuration, by account: Account) {
         var paths: [String] = []
         if configuration.tls.enabled {
             paths += configuration.tls.pairs.flatMap { [$0.certificateFile, $0.keyFile] }
