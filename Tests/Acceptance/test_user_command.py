@@ -22,8 +22,7 @@ class UserCommand(Case):
 
     def user(self, *arguments, password=None, status=0):
         finished = subprocess.run(
-            [BINARY, "user", *arguments, "--file", self.file] if "check" not in arguments else
-            [BINARY, "user", *arguments],
+            [BINARY, "user", *arguments, "--file", self.file],
             input=password, capture_output=True, text=True, env=environment(), cwd=self.folder,
             timeout=60 * PATIENCE, check=False,
         )
@@ -78,6 +77,10 @@ class UserCommand(Case):
         self.user("check", "alice", password="right\n")
         self.user("check", "alice", password="wrong\n", status=77)
         self.user("check", "bob", password="right\n", status=77)
+        # The file that is named, whatever the configuration says.
+        (self.folder / "elemta.yaml").write_text(
+            f"auth: {{enabled: true, file_path: {self.folder}/none.json}}\n")
+        self.user("check", "alice", password="right\n")
 
     def test_mistakes_change_nothing(self):
         self.user("add", "alice", password="one\n")

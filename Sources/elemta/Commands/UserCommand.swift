@@ -2,16 +2,15 @@ import ArgumentParser
 import ElemtaAuthentication
 import ElemtaConfiguration
 import Glibc
-import Logging
 
 struct UserCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "user",
         abstract: "Look at the users file and change it.",
         discussion: """
-            The file is the one that auth.file_path names. A running server notices the change by \
-            itself. Passwords are asked for; without a terminal the first line of standard input is \
-            the password.
+            The file is the one that auth.file_path or --file names. A running server notices the \
+            change by itself. Passwords are asked for; without a terminal the first line of standard \
+            input is the password.
 
             Exit status: 0 done, 64 the command line is wrong, 65 a name, password or sender \
             can't be one, 67 there is no such user, 71 the file can't be written, 75 nobody could \
@@ -107,22 +106,14 @@ struct UserCommand: ParsableCommand {
             abstract: "Check a user's password as the server would.",
             discussion: """
                 Exit status 0 when it is right, 77 when not, 75 when nobody could tell. Asks the \
-                directory where auth.backend is ldap.
+                directory where auth.backend is ldap, unless a --file is named.
                 """)
 
-        @OptionGroup var options: ConfigurationOptions
+        @OptionGroup var options: UsersFileOptions
         @Argument(help: "The user's name.") var name: String
 
         func run() throws {
-            let auth = try options.load().configuration.auth
-            let source: LoginsSource
-            do throws(LoginsError) {
-                source = try LoginsSource(
-                    auth, log: Logger(label: "user") { _ in SwiftLogNoOpLogHandler() })
-            } catch {
-                for problem in error.problems { complain(problem) }
-                throw ExitStatus.configuration.code
-            }
+            let source = try options.source()
             let password = try PasswordPrompt.password(for: name)
             switch source.backend.verify(Credentials(user: name, password: password)) {
             case .accepted:
@@ -167,6 +158,17 @@ struct UsersFileOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp("The users file, instead of auth.file_path.", valueName: "file"))
     var file: String?
+
+    /// Who is asked about users: the file that is named, else what the configuration says.
+    func source() throws -> LoginsSource {
+        do {
+            if let file { return try LoginsSource(file: file, log: .silent) }
+            return try LoginsSource(try options.load().configuration.auth, log: .silent)
+        } catch let error as LoginsError {
+            for problem in error.problems { complain(problem) }
+            throw ExitStatus.configuration.code
+        }
+    }
 
     func path() throws -> String {
         if let file { return file }

@@ -30,18 +30,22 @@ enum LoginsSource {
     /// either later goes to the log.
     init(_ auth: Configuration.Auth, log: Logger) throws(LoginsError) {
         switch auth.backend {
-        case .file:
-            do throws(FileErrors) {
-                self = .file(try UsersFile(auth.filePath) { LoginsLog.write($0, to: log) })
-            } catch {
-                throw .users(error)
-            }
+        case .file: try self.init(file: auth.filePath, log: log)
         case .ldap:
             do throws(DirectoryError) {
                 self = .directory(try Directory(auth.ldap, at: "auth.ldap", log: log))
             } catch {
                 throw .directory(error)
             }
+        }
+    }
+
+    /// Reads the users file at `path`, whatever the configuration says.
+    init(file path: String, log: Logger) throws(LoginsError) {
+        do throws(FileErrors) {
+            self = .file(try UsersFile(path) { LoginsLog.write($0, to: log) })
+        } catch {
+            throw .users(error)
         }
     }
 
