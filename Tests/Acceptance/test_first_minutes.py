@@ -77,6 +77,23 @@ class Mistakes(Case):
                 name = open("/proc/self/comm").read().strip()
                 self.assertIn(f"process {os.getpid()} ({name}) listens there", said)
 
+    def test_a_port_that_a_connection_has_is_answered_with_whose(self):
+        with socket.create_server(("127.0.0.1", 0)) as peer, socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.connect(peer.getsockname())
+            server = self.unstarted_server({"listen_addr": "127.0.0.1:%d" % taken.getsockname()[1]})
+            said = self.refused(server, os.EX_OSERR)
+            self.assertRegex(said, rf"process {os.getpid()} \(.+\) has a connection from there")
+
+    def test_too_few_descriptors_to_begin_are_told_of_before_anything_is_opened(self):
+        for limit in (8, 25, 40):
+            with self.subTest(limit):
+                server = self.unstarted_server()
+                server.launcher = ["prlimit", f"--nofile={limit}:{limit}", "--"]
+                said = self.refused(server, os.EX_OSERR)
+                self.assertRegex(said, rf"the descriptor limit is {limit}, and .* takes 64; .*LimitNOFILE")
+                self.assertFalse((server.directory / "queue").exists())
+
     def test_few_descriptors_are_raised_and_then_told_of(self):
         server = self.unstarted_server()
         server.launcher = ["prlimit", "--nofile=300:4096", "--"]

@@ -45,6 +45,15 @@ class User(Case):
             with contextlib.suppress(FileNotFoundError):  # a content file that has been delivered meanwhile
                 self.assertEqual(path.stat().st_uid, account.pw_uid, path)
 
+    def test_a_log_that_it_could_not_make_anew_is_told_of(self):
+        server = self.prepared(logging={"file": "elemta.log"}).start()
+        warning = rf"logging.file: the user {ACCOUNT} can't make a file in "
+        self.assertRegex(server.log, f"configuration_warning .*{warning}")
+        self.assertRegex(server.run("check"), f"warning: {warning}")
+        server.stop()
+        server = self.prepared(logging={"file": "logs/elemta.log"}).start()
+        self.assertNotIn("configuration_warning", server.log)
+
     def test_a_queue_that_root_has_used_is_taken_over(self):
         server = self.prepared()
         server.configuration["user"] = None

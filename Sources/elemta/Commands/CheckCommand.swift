@@ -134,6 +134,9 @@ struct CheckCommand: ParsableCommand {
         for path in paths where !account.canRead(path) {
             complain("warning: \(path): the user \(account.name) can't read it")
         }
+        if let problem = account.problemOfRotation(configuration) {
+            complain("warning: \(problem)")
+        }
     }
 
     /// Reads the address files, and the settings of directories, as the server does; false when they

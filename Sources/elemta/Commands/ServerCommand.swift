@@ -54,6 +54,7 @@ struct ServerCommand: ParsableCommand {
         let account: Account?
         let writer: LogWriter
         do {
+            try FewDescriptors.check()
             account = try Account(configuration.user)
             if let account {
                 try checkQueue(configuration, isFor: account)
@@ -72,6 +73,9 @@ struct ServerCommand: ParsableCommand {
             WriterLogHandler(writer: writer)
         }
         log.write(.starting, [.version: "\(Elemta.version)", .configuration: "\(loaded.source)"])
+        if let problem = account?.problemOfRotation(configuration) {
+            log.write(.configurationWarning, [.warning: "\(problem)"])
+        }
         do {
             // The file that was found, wherever it was looked for; another one would be found where
             // there was none.

@@ -99,6 +99,31 @@ struct Account {
         }
     }
 
+    /// Why the log's file can't be opened anew once it was moved away; nil where it can.
+    func problemOfRotation(_ configuration: Configuration) -> String? {
+        guard let path = configuration.logging.file else { return nil }
+        var folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+        if folder.isEmpty { folder = "/" }
+        guard !mayChange(folder) else { return nil }
+        return "logging.file: the user \(name) can't make a file in \(folder): moved away by "
+            + "logrotate, \(path) is not made anew"
+    }
+
+    /// Whether the mode of a folder lets the user make files in it; true when it isn't there.
+    private func mayChange(_ folder: String) -> Bool {
+        var status = stat()
+        guard unsafe stat(folder, &status) == 0 else { return true }
+        let wanted: mode_t =
+            if status.st_uid == user {
+                S_IWUSR | S_IXUSR
+            } else if groups.contains(status.st_gid) {
+                S_IWGRP | S_IXGRP
+            } else {
+                S_IWOTH | S_IXOTH
+            }
+        return status.st_mode & wanted == wanted
+    }
+
     /// Whether the mode of the file at `path` lets the user read it; true when it isn't there. Folders
     /// on the way and access control lists aren't looked at.
     func canRead(_ path: String) -> Bool {

@@ -119,7 +119,7 @@ struct BindError: Error, CustomStringConvertible {
         case EADDRINUSE:
             [
                 PortOwner(of: port).map { "\($0)" }
-                    ?? "somebody else has the port; ss -ltnp, as root, says who"
+                    ?? "somebody else has the port; ss -tanp, as root, says who"
             ]
         case EADDRNOTAVAIL:
             ["this machine doesn't have that address; ip address shows those it has"]
