@@ -57,6 +57,39 @@ class Manual(Case):
         self.assertLessEqual(known, set(re.findall(r"(?<![\w-])--?[\w-]+", self.text)))
         self.assertLessEqual(set(re.findall(r"(?<![\w-])--[\w-]+", self.text)), known)
 
+    def test_each_synopsis_has_the_options_of_its_help(self):
+        """Also which of the queue's subcommands take ids, and which a selection."""
+        synopsis = re.search(r"^\.Sh SYNOPSIS\n(.*?)^\.Sh", PAGE.read_text(), re.MULTILINE | re.DOTALL)[1]
+        told = {}
+        for block in re.split(r"^\.Nm\n", synopsis, flags=re.MULTILINE)[1:]:
+            named = re.search(r"^\.(?:Op )?Cm (.*)", block)[1].split(" | ")
+            *group, first = named[0].split()
+            options = {f"--{name}" for name in re.findall(r"Fl Fl ([\w-]+)", block)}
+            selects = "Ar selection" in block
+            self.assertEqual(selects, "Ar id ..." in block, named)
+            if selects:
+                options |= {"--domain", "--sender", "--state", "--all"}
+            for name in (first, *named[1:]):
+                told[*group, name] = options
+        everywhere = {"--config", "--help", "--version"}
+        for words, options in self.commands:
+            # Sendmail's and the help's words are of another kind; groups have no options of their own.
+            if words and words[0] not in {"sendmail", "help"} and words not in {("queue",), ("user",)}:
+                with self.subTest(" ".join(words)):
+                    long = {option for option in options if option.startswith("--")}
+                    self.assertEqual(told[words], long - everywhere)
+
+    def test_it_says_what_the_help_says_of_asking_and_of_modes(self):
+        for words, common in (
+            (["explain"], "a directory or the next hop knows who exists it is asked for the recipient as at RCPT"),
+            (["user", "add"], "0640 and of the group of the configuration's user when root runs this"),
+            (["status"], "77 when this user may not ask"),
+        ):
+            with self.subTest(words):
+                said = re.sub(r"[\s|,]+", " ", run_elemta("help", *words))
+                self.assertIn(common, said)
+                self.assertIn(common, self.text.replace("’", "'"))
+
     def test_its_markup_is_right(self):
         self.assertEqual(run([MANDOC, "-Tlint", "-W", "warning", PAGE]), "")
         if shutil.which("man"):
