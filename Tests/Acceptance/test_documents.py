@@ -143,6 +143,23 @@ class Commands(WithCertificates, Case):
                 self.perform(words)
 
 
+class Reference(unittest.TestCase):
+    def test_it_says_what_nothing_means_where_that_is_allowed(self):
+        sections = re.split(r"^### ", (ROOT / "docs/configuration.md").read_text(), flags=re.MULTILINE)[1:]
+        count = 0
+        for section in sections:
+            key, allowed, *text = section.split("\n\n")
+            words = " ".join(text)
+            for form, said in (
+                (r"number from 0 ", r"\b0( is\b|:|\))"), (r'or ""', r"\b[Ee]mpty\b|\b[Ww]ithout\b|`\"\"`"),
+            ):
+                if re.search(form, " ".join(allowed.split())):
+                    count += 1
+                    with self.subTest(key):
+                        self.assertRegex(words, said)
+        self.assertGreater(count, 20)
+
+
 class Configurations(WithCertificates, Case):
     def setUp(self):
         super().setUp()
