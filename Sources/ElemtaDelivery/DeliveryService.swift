@@ -130,6 +130,15 @@ public final class DeliveryService: DeliveryDispatch {
         return routed
     }
 
+    /// What waits for the threads that make content ready and that write maildirs; any thread.
+    public var backlogs: [(pool: String, count: Int)] {
+        state.withLock { state in
+            guard case .running(let running) = state else { return [] }
+            let maildirs = running.maildirs.map { [("maildirs", $0.backlog)] } ?? []
+            return [("content", running.preparation.backlog)] + maildirs
+        }
+    }
+
     /// Each worker has its share: a connection that one closes can't be waited for by another.
     private static func share(of settings: DeliverySettings, workers: Int) -> Int {
         max(1, settings.maximumConnections / max(1, workers))

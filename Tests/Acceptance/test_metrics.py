@@ -53,6 +53,22 @@ class Format(MetricsCase):
             if name != "elemta_replies_total":
                 self.assertEqual(set(labels), metrics.labels(name), name)
 
+    def test_every_pool_that_something_can_wait_for_has_a_backlog(self):
+        maildir = f"maildir://{self.directory()}/{{local}}"
+        server = self.monitored({
+            "auth": self.users(), "local_domains": ["example.com"],
+            "recipients": [{"domain": "example.com", "file": str(self.addresses())}],
+            "delivery": {"routes": [{"domain": "example.com", "deliver": maildir}]},
+        })
+        pools = re.findall(r'^elemta_backlog\{pool="(\w+)"\} 0$', scrape(server).text, re.M)
+        self.assertEqual(
+            sorted(pools), ["content", "credentials", "files", "log", "maildirs", "recipients", "spool"])
+
+    def addresses(self):
+        path = self.directory() / "addresses"
+        path.write_text("jane@example.com\n")
+        return path
+
     def users(self):
         path = self.directory() / "users.json"
         path.write_text(user_list({"jane": sha512crypt("secret")}))

@@ -41,6 +41,9 @@ final class MaildirDelivery: Sendable {
 
     func deliver(_ items: [WorkItem]) { side.take(items) }
 
+    /// Deliveries that wait for a thread.
+    var backlog: Int { side.backlog }
+
     /// Goes by another name from the next recipient on.
     func change(ownDomain: Domain) { side.change(ownDomain) }
 
@@ -88,6 +91,8 @@ final class MaildirDelivery: Sendable {
                 store.record([DeliveryOutcome(item, .all(.notAttempted))])
             }
         }
+
+        var backlog: Int { inbox.count }
 
         func stop() {
             isStopping.withLock { $0 = true }

@@ -53,6 +53,9 @@ final class ContentPreparation: Sendable {
     /// Any thread. What comes after `stop` isn't answered.
     func post(_ request: Request) { inbox.post(request) }
 
+    /// Requests that wait for a thread.
+    var backlog: Int { inbox.count }
+
     /// Ends when what has been posted is answered.
     func stop() {
         inbox.close()

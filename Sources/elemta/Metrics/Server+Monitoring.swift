@@ -64,7 +64,8 @@ extension Server {
     /// How much waits for which threads.
     var backlogs: [(pool: String, count: Int)] {
         let logins = logins.map { [("credentials", $0.backlog)] } ?? []
-        return logins + messages.backlogs + [("log", logWriter.backlog)]
+        let directories = recipients.map { [("recipients", $0.backlog)] } ?? []
+        return logins + directories + messages.backlogs + [("log", logWriter.backlog)]
     }
 
     /// For `elemta status`.

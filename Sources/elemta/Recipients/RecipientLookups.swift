@@ -83,6 +83,11 @@ final class RecipientLookups {
         RecipientsLog.write(complaints: rules.complaints, to: log)
     }
 
+    /// Questions to directories that wait for a thread.
+    var backlog: Int {
+        if case .running(let running) = phase { running.pool.backlog } else { 0 }
+    }
+
     /// Answers what waits for a directory, lets what is being asked finish, and ends the threads.
     func stop() {
         guard case .running(let running) = phase else { return }

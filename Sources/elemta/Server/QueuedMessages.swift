@@ -65,7 +65,7 @@ final class QueuedMessages: AcceptedMessages {
     var isRefusing: Bool { spool.isRefusing }
 
     var backlogs: [(pool: String, count: Int)] {
-        [("files", files.backlog), ("spool", spool.backlog)]
+        [("files", files.backlog), ("spool", spool.backlog)] + delivery.backlogs
     }
 
     func overflow(of envelope: @escaping () -> Envelope) -> IncomingContent.Overflow {
