@@ -15,21 +15,10 @@ public struct ThreadError: Error, Equatable, CustomStringConvertible {
     // Safe because it is written once in `init` and handed to pthread_join by `join()` alone.
     private let handle: pthread_t
 
-    /// What happens when the thread is woken while the processors are busy.
-    public enum Scheduling: Sendable {
-        /// It may take the processor from a thread that has had more than its share.
-        case usual
-        /// It waits its turn (`SCHED_BATCH`, sched(7)): for a thread that does what has gathered, and is
-        /// woken by the one that gathers.
-        case batch
-    }
-
     /// Starts `body` on a new thread. `name` is what `ps -L` shows, at most 15 octets of it.
     /// Signals are blocked on the new thread: the reactor thread alone receives them.
-    public init(
-        _ name: String, _ scheduling: Scheduling = .usual, _ body: @escaping @Sendable () -> Void
-    ) throws(ThreadError) {
-        let start = Start(name: name, scheduling: scheduling, body: body)
+    public init(_ name: String, _ body: @escaping @Sendable () -> Void) throws(ThreadError) {
+        let start = Start(name: name, body: body)
         // Safe because the retained object is released by the new thread, or below if none started.
         let context = unsafe Unmanaged.passRetained(start)
         var blocked = sigset_t()
@@ -44,7 +33,6 @@ public struct ThreadError: Error, Equatable, CustomStringConvertible {
                 guard let argument = unsafe argument else { return nil }
                 let start = unsafe Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
                 nameCallingThread(start.name)
-                if case .batch = start.scheduling { waitForTurns() }
                 start.body()
                 return nil
             }, context.toOpaque())
@@ -63,12 +51,10 @@ public struct ThreadError: Error, Equatable, CustomStringConvertible {
 
     private final class Start {
         let name: String
-        let scheduling: Scheduling
         let body: @Sendable () -> Void
 
-        init(name: String, scheduling: Scheduling, body: @escaping @Sendable () -> Void) {
+        init(name: String, body: @escaping @Sendable () -> Void) {
             self.name = name
-            self.scheduling = scheduling
             self.body = body
         }
     }
@@ -82,14 +68,4 @@ private func nameCallingThread(_ name: String) {
     defer { close(descriptor) }
     let octets = Array(name.utf8.prefix(15))
     unsafe octets.withUnsafeBytes { _ = unsafe write(descriptor, $0.baseAddress, $0.count) }
-}
-
-/// Needs no right; where it is refused all the same (a filter of system calls), the thread goes on as
-/// it is.
-private func waitForTurns() {
-    // SCHED_BATCH, which glibc hides from Swift.
-    let policy: Int32 = 3
-    var parameters = sched_param()
-    // Safe because `parameters` is a local of the right type; 0 is the calling thread.
-    _ = unsafe sched_setscheduler(0, policy, &parameters)
 }

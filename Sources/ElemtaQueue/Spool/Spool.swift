@@ -105,9 +105,7 @@ public final class Spool: Sendable {
         let failure = phase.withLock { phase -> SpoolError? in
             guard case .opened = phase else { return .stopped }
             do throws(ThreadError) {
-                // Woken by the first submission of many: preempting the reactor for it would mean a
-                // commit and two syncs for one message, and none of the others read meanwhile.
-                let thread = try NamedThread("elemta-spool", .batch) {
+                let thread = try NamedThread("elemta-spool") {
                     SpoolLoop(
                         store: store, options: options, ids: ids, shared: shared, inbox: inbox,
                         firstID: firstID, dispatch: dispatch, acknowledge: acknowledge

@@ -144,6 +144,10 @@ final class SpoolLoop {
         publishCensus()
         var isOpen = true
         while isOpen {
+            // Woken by the first submission of many: taking the processor from the reactor for it would
+            // mean a commit and two syncs for one message, and none of the others read meanwhile. But
+            // when a sync is done many wait for what follows.
+            Scheduling.batch.apply()
             switch inbox.take(within: patience) {
             case .elements(let requests):
                 for request in requests { take(request) }
@@ -151,6 +155,7 @@ final class SpoolLoop {
             case .timedOut: break
             case .closed: isOpen = false
             }
+            Scheduling.usual.apply()
             turn()
         }
         // A stalled spool gets one more chance; then what can't be written is delivered again.

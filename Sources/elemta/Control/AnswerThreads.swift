@@ -27,7 +27,7 @@ struct AnswerThreads: ~Copyable {
         guard running.values.count(where: { $0.kind == kind }) < kind.limit else { return false }
         last += 1
         let number = last
-        guard let thread = try? NamedThread("elemta-control", .usual, { body(number) }) else {
+        guard let thread = try? NamedThread("elemta-control", { body(number) }) else {
             return false
         }
         running[number] = (kind, thread)
