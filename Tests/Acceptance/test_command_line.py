@@ -140,7 +140,7 @@ class Check(Case):
         server = self.unstarted_server({"no_such_key": 1})
         server.launch()
         self.assertEqual(server.wait(), os.EX_CONFIG)
-        self.assertIn("no_such_key", server.log)
+        self.assertLogged(server, "no_such_key")
         server.process = None
 
 
@@ -158,13 +158,13 @@ class Environment(Case):
 
     def test_an_unknown_variable_is_a_warning(self):
         server = self.server(variables={"ELEMTA_NO_SUCH_KEY": "1", "ELEMTA_PORT_25_TCP_ADDR": "10.0.0.1"})
-        self.assertIn("ELEMTA_NO_SUCH_KEY", server.log)
+        self.assertLogged(server, "ELEMTA_NO_SUCH_KEY")
 
     def test_a_bad_value_is_an_error_that_names_the_variable(self):
         server = self.unstarted_server(variables={"ELEMTA_QUEUE_MAX_WORKERS": "lots"})
         server.launch()
         self.assertEqual(server.wait(), os.EX_CONFIG)
-        self.assertIn("ELEMTA_QUEUE_MAX_WORKERS", server.log)
+        self.assertLogged(server, "ELEMTA_QUEUE_MAX_WORKERS")
         server.process = None
 
     def test_the_file_is_found_where_the_variable_says_and_else_in_config(self):
@@ -266,7 +266,7 @@ class Queue(Case):
         server.run("queue", "list", status=os.EX_NOINPUT)
         server.launch()
         self.assertEqual(server.wait(), os.EX_UNAVAILABLE)
-        self.assertIn("index.html", server.log)
+        self.assertLogged(server, "index.html")
         server.process = None
         self.assertEqual([file.name for file in foreign.iterdir()], ["index.html"])
         self.assertEqual(foreign.stat().st_mode & 0o777, 0o755)

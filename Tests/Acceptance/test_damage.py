@@ -55,7 +55,7 @@ class Damage(Case):
         self.assertEqual(set(accepted.values()) - arrived, {accepted[id] for id in lost})
         aside = [path.name for path in (server.directory / "queue/quarantine").iterdir()]
         for id in lost:
-            self.assertRegex(server.log, rf"\bcorrupt\b.*quarantined={id}\b")
+            self.assertLogged(server, re.compile(rf"\bcorrupt\b.*quarantined={id}\b"))
             self.assertTrue(any(name.startswith(id) for name in aside), aside)
         self.assertEqual(server.starts, 2)
         self.assertTrue(server.is_running)
@@ -166,7 +166,7 @@ class Pages(Damage):
             return octets
 
         server, sink, accepted = self.restarted(damage)
-        self.assertRegex(server.log, rf"corrupt.*quarantine/spool\.mdb.*saved={COUNT}\b")
+        self.assertLogged(server, re.compile(rf"corrupt.*quarantine/spool\.mdb.*saved={COUNT}\b"))
         self.assertEqual(self.delivered(server, sink), set(accepted.values()))
 
     def test_zeroed_pages(self):
@@ -186,7 +186,7 @@ class Pages(Damage):
     def test_both_meta_pages_zeroed(self):
         server, sink, accepted = self.restarted(lambda octets, _: bytes(2 * PAGE) + octets[2 * PAGE :])
         self.assertEqual(self.delivered(server, sink), set(accepted.values()))
-        self.assertRegex(server.log, r"\bcorrupt\b.*quarantine/spool\.mdb")
+        self.assertLogged(server, re.compile(r"\bcorrupt\b.*quarantine/spool\.mdb"))
         self.assertEqual(server.starts, 2)
 
 
@@ -220,7 +220,7 @@ class ContentFiles(Damage):
 class Starts(Damage):
     def test_after_an_unclean_stop_the_queue_is_looked_at_and_after_a_clean_one_not(self):
         server, sink, accepted = self.restarted(lambda octets, _: octets)
-        self.assertIn("queue_check", server.log)
+        self.assertLogged(server, "queue_check")
         self.assertNotIn("corrupt", server.log)
         server.stop()
         server.start()

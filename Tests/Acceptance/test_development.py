@@ -273,7 +273,7 @@ class NothingLeaves(DevelopmentCase):
         production = {"queue": {"retry_schedule": [1]}, **routes_to(sink)}
         server = self.server(production)
         with self.client(server) as client:
-            for content in (LETTER, LETTER + b"large\r\n" * 20_000):
+            for content in (LETTER, LETTER + b"large\r\n" * 50_000):
                 client.message("a@example.org", ["queued@one.example"], content)
         until(lambda: server.log.count(" message_deferred ") >= 2, "two deferred messages")
         server.stop()
@@ -316,13 +316,13 @@ class NothingLeaves(DevelopmentCase):
         developer = self.unstarted_server({"dev_mode": True, **queue})
         developer.launch()
         self.assertEqual(developer.wait(), os.EX_TEMPFAIL)
-        self.assertIn(str(production.process.pid), developer.log)
+        self.assertLogged(developer, str(production.process.pid))
         production.stop()
 
         developer.start()
         production.launch()
         self.assertEqual(production.wait(), os.EX_TEMPFAIL)
-        self.assertIn(str(developer.process.pid), production.log)
+        self.assertLogged(production, str(developer.process.pid))
         production.process = None
 
 

@@ -99,11 +99,11 @@ class Mistakes(Case):
         server.launcher = ["prlimit", "--nofile=300:4096", "--"]
         server.start()
         self.assertNotIn("descriptors_short", server.log)
-        self.assertRegex(server.log, r" ready .*descriptors=4096\b")
+        self.assertLogged(server, re.compile(r" ready .*descriptors=4096\b"))
         server.stop()
         server.launcher = ["prlimit", "--nofile=900:900", "--"]
         server.start()
-        self.assertRegex(server.log, r"descriptors_short .*LimitNOFILE.* limit=900 max_connections=16 wanted=\d{4}")
+        self.assertLogged(server, re.compile(r"descriptors_short .*LimitNOFILE.* limit=900 max_connections=16 wanted=\d{4}"))
 
     def test_more_clients_than_descriptors_are_lowered_to_what_they_allow(self):
         server = self.unstarted_server(
@@ -113,7 +113,7 @@ class Mistakes(Case):
         self.assertRegex(
             server.log,
             r"descriptors_short .*raise the hard limit to 6576 .* limit=3000 max_connections=1424 wanted=6576")
-        self.assertRegex(server.log, r" ready .*max_connections=1424\b")
+        self.assertLogged(server, re.compile(r" ready .*max_connections=1424\b"))
 
     def test_a_key_misspelt_is_answered_with_the_nearest(self):
         directory = self.directory()

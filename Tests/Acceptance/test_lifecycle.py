@@ -52,7 +52,7 @@ class Listening(Case):
         second = self.unstarted_server({"listen_addr": f"127.0.0.1:{first.port}"})
         second.launch()
         self.assertNotEqual(second.wait(), 0)
-        self.assertIn(f"127.0.0.1:{first.port}", second.log)
+        self.assertLogged(second, f"127.0.0.1:{first.port}")
         second.process = None
 
     def test_the_option_listen_wins(self):
@@ -75,7 +75,7 @@ class TheQueueFolder(Case):
         second = self.unstarted_server({"queue_dir": str(first.directory / "queue")})
         second.launch()
         self.assertEqual(second.wait(), os.EX_TEMPFAIL)
-        self.assertIn(str(first.process.pid), second.log)
+        self.assertLogged(second, str(first.process.pid))
         second.process = None
         with self.client(first) as client:
             self.assertReply(client.message("a@example.org", ["b@example.com"], b"x\r\n"), "250")

@@ -131,7 +131,7 @@ class File(Case):
         with self.client(server) as client:
             for _ in range(3):
                 self.assertReply(client.message("a@example.org", ["b@example.com"], b"x\r\n"), "250")
-        (failed,) = events(server.log, "log_file_failed")
+        (failed,) = until(lambda: events(server.log, "log_file_failed"), "the file's failure in the log")
         self.assertEqual((failed["file"], failed["error"]), ("elemta.log", "No space left on device"))
         (directory / "elemta.log").unlink()
         server.process.send_signal(signal.SIGHUP)

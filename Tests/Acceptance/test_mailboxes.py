@@ -102,7 +102,7 @@ class DovecotLMTP(WithCertificates, Mailboxes):
                     self.assertIn(b"Return-Path: <a@example.org>", found[0])
                     self.assertIn(b"with LMTP", found[0])
                 server.until_nothing_waits()
-                self.assertRegex(server.log, r"message_delivered .*to=<bob@example\.com>")
+                self.assertLogged(server, re.compile(r"message_delivered .*to=<bob@example\.com>"))
 
     def test_each_recipient_has_a_fate_of_his_own(self):
         dovecot = self.dovecot()
@@ -126,7 +126,7 @@ class DovecotLMTP(WithCertificates, Mailboxes):
         self.assertEqual(self.report(bounce), {"nobody@example.com": ("failed", "5.1.1")})
         self.assertEqual(len(self.arrived(dovecot, "bob@example.com")), 1)
         until(lambda: [m["state"] for m in server.waiting()] == ["deferred"], "one deferred message")
-        self.assertIn("Quota exceeded", server.log)
+        self.assertLogged(server, "Quota exceeded")
         self.assertEqual(dovecot.messages("full@example.com"), [])
         self.assertEqual(len(dovecot.messages("bob@example.com")), 1)
 
@@ -270,7 +270,7 @@ class Maildirs(Mailboxes):
 
     def test_mail_waits_for_a_root_that_is_missing(self):
         folder, server = self.maildir("mount/{local}")
-        self.assertIn("route_obstructed", server.log)
+        self.assertLogged(server, "route_obstructed")
         self.assertIn(f"warning: delivery.routes[0].deliver: there is no directory {folder}/mount", server.run("check"))
         self.accept(server, ["bob@example.com"])
         until(lambda: "delivery_deferred" in server.log, "a deferred delivery")
@@ -296,7 +296,7 @@ class Maildirs(Mailboxes):
             self.accept(server, [f"{recipient}@example.com"])
             until(lambda: f"to=<{recipient}@example.com>" in server.log and "delivery_deferred" in server.log,
                   "a deferred delivery", 20)
-        self.assertIn("isn't a folder of the server's own user alone", server.log)
+        self.assertLogged(server, "isn't a folder of the server's own user alone")
         self.assertEqual(list(outside.iterdir()), [old])
         # Mended, it takes what has waited.
         (box / "tmp").unlink()
@@ -318,7 +318,7 @@ class Maildirs(Mailboxes):
         self.addCleanup(subprocess.run, ["umount", "-l", str(small)], check=True)
         self.accept(server, ["bob@example.com"], octets=400_000)
         until(lambda: "delivery_deferred" in server.log, "a deferred delivery", 20)
-        self.assertIn("No space left on device", server.log)
+        self.assertLogged(server, "No space left on device")
         # Unless the next attempt is at it.
         until(lambda: not [path for path in small.rglob("*") if path.is_file()], "nothing left of it")
         # Others still fit.

@@ -207,7 +207,7 @@ class Refusals(MXCase):
         zone = {"example.net": SERVFAIL, "mx.example.org": [("A", self.first)]}
         server = self.deliver(zone)
         until(lambda: "deferred" in server.log, "a deferred delivery in the log")
-        self.assertIn("DNS gave no answer", server.log)
+        self.assertLogged(server, "DNS gave no answer")
         self.assertEqual(first.messages, [])
         self.names.mend("example.net", [("MX", 10, "mx.example.org")])
         first.wait_for(1, 60)

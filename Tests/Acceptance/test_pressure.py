@@ -45,7 +45,7 @@ class Disk(Case):
         server.stop()
         server.start()
         until(lambda: "queue_recovered" in server.log, "the line queue_recovered")
-        self.assertIn("quarantined=0", server.log)
+        self.assertLogged(server, "quarantined=0")
 
 
 class Memory(Case):

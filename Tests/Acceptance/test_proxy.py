@@ -269,7 +269,7 @@ class Settings(Case):
         server.launch()
         self.assertEqual(server.wait(), 78)
         server.process = None
-        self.assertIn("trusted_proxies", server.log)
+        self.assertLogged(server, "trusted_proxies")
 
     def test_rates_and_guesses_are_the_clients(self):
         directory = self.directory()

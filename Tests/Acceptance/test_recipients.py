@@ -195,7 +195,7 @@ class AddressFiles(RecipientCase):
     def test_an_alias_in_a_circle_loses_nothing(self):
         server, _ = self.listed()
         self.assertTrue(self.answer(server, "one@example.com").startswith("451 4.3.5"))
-        self.assertIn("leads back to <one@example.com>", server.log)
+        self.assertLogged(server, "leads back to <one@example.com>")
 
     def test_guessing_at_addresses_ends_the_session(self):
         server, _ = self.listed(configuration={"limits": {"max_errors": 3}})

@@ -323,7 +323,7 @@ class AtAnyTime(Reload):
         self.assertTrue(server.is_running)
         server.process.send_signal(signal.SIGHUP)
         self.assertEqual(server.wait(), 0)
-        self.assertIn(" stopped", server.log)
+        self.assertLogged(server, " stopped")
 
 
 class UnderASupervisor(Reload):

@@ -48,7 +48,7 @@ class User(Case):
     def test_a_log_that_it_could_not_make_anew_is_told_of(self):
         server = self.prepared(logging={"file": "elemta.log"}).start()
         warning = rf"logging.file: the user {ACCOUNT} can't make a file in "
-        self.assertRegex(server.log, f"configuration_warning .*{warning}")
+        self.assertLogged(server, re.compile(f"configuration_warning .*{warning}"))
         self.assertRegex(server.run("check"), f"warning: {warning}")
         server.stop()
         server = self.prepared(logging={"file": "logs/elemta.log"}).start()
@@ -58,7 +58,7 @@ class User(Case):
         server = self.prepared()
         server.configuration["user"] = None
         server.start()
-        self.assertIn("running_as_root", server.log)
+        self.assertLogged(server, "running_as_root")
         with self.client(server) as client:
             self.assertReply(client.message("a@example.org", ["b@example.com"], b"x\r\n"), "250")
         server.stop()
@@ -90,7 +90,7 @@ class User(Case):
         server.launch()
         self.assertEqual(server.wait(), 71)
         server.process = None
-        self.assertIn("thesis.tex", server.log)
+        self.assertLogged(server, "thesis.tex")
         self.assertEqual((work / "thesis.tex").stat().st_uid, 0)
 
     def test_check_warns_of_files_that_the_user_cannot_read(self):
@@ -123,7 +123,7 @@ class User(Case):
         server.launch()
         self.assertEqual(server.wait(), 78)
         server.process = None
-        self.assertIn('there is no user "no-such-user"', server.log)
+        self.assertLogged(server, 'there is no user "no-such-user"')
         said = server.run("check", status=78)
         self.assertIn('elemta: user: there is no user "no-such-user"', said)
         self.assertNotIn("warning", said)
@@ -203,7 +203,7 @@ class Systemd(Case):
             server.launch()
             self.assertEqual(server.wait(), 71)
             server.process = None
-            self.assertIn("no listener of the configuration has this address", server.log)
+            self.assertLogged(server, "no listener of the configuration has this address")
 
 
 class JSONLog(Case):

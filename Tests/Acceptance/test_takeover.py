@@ -217,8 +217,8 @@ class TheNewServer(Takeover):
         second.arguments = []
         second.launch()
         self.assertEqual(second.wait(), os.EX_TEMPFAIL)
-        self.assertIn(str(first.process.pid), second.log)
-        self.assertIn("--takeover", second.log)
+        self.assertLogged(second, str(first.process.pid))
+        self.assertLogged(second, "--takeover")
         second.process = None
         self.assertServes(first.address)
 
@@ -260,7 +260,7 @@ class Accidents(Takeover):
             self.assertEqual(second.wait(20), os.EX_TEMPFAIL)
         finally:
             first.process.send_signal(signal.SIGCONT)
-        self.assertIn("it doesn't answer", second.log)
+        self.assertLogged(second, "it doesn't answer")
         second.process = None
         until(lambda: "handover_failed" in first.log, "the old server's answer that nobody wants")
         self.assertServes(first.address)
@@ -270,7 +270,7 @@ class Accidents(Takeover):
         third = self.successor(first)
         third.launch()
         self.assertEqual(third.wait(), os.EX_TEMPFAIL)
-        self.assertIn("it is stopping", third.log)
+        self.assertLogged(third, "it is stopping")
         third.process = None
         self.assertReply(busy.data(b"Subject: x\r\n\r\n"), "250 2.0.0")
         busy.close()
@@ -338,7 +338,7 @@ class SignalsToTheOldServer(Takeover):
         first.process.send_signal(signal.SIGTERM)
         first.process.send_signal(signal.SIGHUP)
         self.assertEqual(first.wait(), 0)
-        self.assertIn(" stopped", first.log)
+        self.assertLogged(first, " stopped")
         with self.assertRaises(ConnectionRefusedError):
             socket.create_connection(first.address)
 
@@ -484,7 +484,7 @@ class AsAnotherUser(Takeover):
                 second.arguments = arguments
                 second.launch()
                 self.assertEqual(second.wait(), os.EX_TEMPFAIL)
-                self.assertIn(words, second.log)
+                self.assertLogged(second, words)
                 second.process = None
                 for path in directory.glob("queue/**/*"):
                     self.assertEqual(path.stat().st_uid, mine, path)

@@ -78,7 +78,7 @@ class Forms(UsersCase):
     def test_a_bare_password_is_a_warning_without_it(self):
         secret = unique().decode()
         server = self.serving(user_list({"bare": secret, "plain": "{PLAIN}" + secret}))
-        self.assertRegex(server.log, rf"(?i)warning .*{self.file}.*bare")
+        self.assertLogged(server, re.compile(rf"(?i)warning .*{self.file}.*bare"))
         self.assertNotIn(secret, server.log)
         self.assertEqual(self.login(server, "bare", secret), 235)
 
@@ -142,7 +142,7 @@ class Mistakes(UsersCase):
         server.launch()
         self.assertIn(server.wait(), (os.EX_CONFIG, 1))
         server.process = None
-        self.assertIn(str(self.file), server.log)
+        self.assertLogged(server, str(self.file))
 
     def test_a_bad_new_file_leaves_the_users_as_they_were(self):
         server = self.serving(user_list({USER: sha512crypt("right")}))

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import socket
 import tempfile
@@ -81,6 +82,11 @@ class Case(unittest.TestCase):
             reply = client.command(command)
             if not reply.lines[-1].startswith(beginning):
                 self.fail(f"{command!r}: {reply.lines[-1]!r}, not {beginning!r}")
+
+    def assertLogged(self, server, what):
+        """The log has these words, or what matches the pattern, or will have: lines wait 10 ms for each other."""
+        found = what.search if isinstance(what, re.Pattern) else lambda log: what in log
+        until(lambda: found(server.log), f"{what!r} in the log")
 
     def log_tails(self):
         """What the servers of this test logged last, for a failure's report."""
