@@ -11,8 +11,6 @@ import Glibc
     // Safe because they are made here, freed in `deinit`, and lent only to calls on this thread.
     /// What is read from and written to: the filter where there is one.
     var pointer: OpaquePointer
-    /// What has the socket; owned by the filter where there is one.
-    var socket: OpaquePointer
     /// A filter could not be made, which leaves open who owns what.
     var isLost = false
 
@@ -26,7 +24,6 @@ import Glibc
         else { throw .current("bufferevent_socket_new") }
         _ = descriptor.release()
         unsafe pointer = made
-        unsafe socket = made
     }
 
     deinit {
@@ -36,7 +33,11 @@ import Glibc
         }
     }
 
-    var isFiltered: Bool { unsafe pointer != socket }
+    /// What has the socket; owned by the filter where there is one. Asked for, not kept: it would be 8 octets of
+    /// every connection.
+    @unsafe var socket: OpaquePointer { unsafe bufferevent_get_underlying(pointer) ?? pointer }
+
+    var isFiltered: Bool { unsafe bufferevent_get_underlying(pointer) != nil }
 
     /// Octets received and not drained. Never longer-lived than this owner's callback.
     @unsafe var input: OpaquePointer { unsafe bufferevent_get_input(pointer) }

@@ -196,15 +196,17 @@ extension Connection {
     /// Encrypts as much as the socket is likely to take now.
     func encrypt() {
         guard let security, case .established = security.progress else { return }
-        while !security.unencrypted.isEmpty, let count = stream?.outputCount,
+        guard let unencrypted = security.unencrypted else { return }
+        while !unencrypted.isEmpty, let count = stream?.outputCount,
             count < Self.encryptedLimit, let output = unsafe stream?.output
         {
             do throws(ReactorError) {
-                try unsafe security.unencrypted.give(atMost: Self.recordLimit, to: output)
+                try unsafe unencrypted.give(atMost: Self.recordLimit, to: output)
             } catch {
                 return failed(error)
             }
         }
+        if unencrypted.isEmpty { security.dropOutput() }
     }
 
     /// Says, in the session, that nothing follows.

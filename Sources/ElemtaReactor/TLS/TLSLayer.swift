@@ -9,14 +9,16 @@ final class TLSLayer {
         case ended
     }
 
+    // The longest first, and what most sessions have none of elsewhere: they are held by thousands.
+
+    /// Not encrypted yet; nil when nothing is.
+    private(set) var unencrypted: UnencryptedOutput?
+    /// OpenSSL's callbacks use the contexts without owning them.
+    let context: Context
     var progress: Progress
-    var unencrypted = UnencryptedOutput()
     /// Something was written since ``ConnectionEvent/drained`` was last told. TLS writes of itself,
     /// and its owner doesn't want to know.
     private var isDrainOwed: Bool
-
-    /// OpenSSL's callbacks use the contexts without owning them.
-    let context: Context
 
     enum Context {
         case server(TLSServerContext)
@@ -31,6 +33,19 @@ final class TLSLayer {
             case .server: .awaitingHello
             case .client: .handshake
             }
+    }
+
+    /// Where to put what is to be encrypted.
+    func output() -> UnencryptedOutput {
+        if let unencrypted { return unencrypted }
+        let made = UnencryptedOutput()
+        unencrypted = made
+        return made
+    }
+
+    /// Forgets what wasn't encrypted.
+    func dropOutput() {
+        unencrypted = nil
     }
 
     func oweDrain() {

@@ -21,9 +21,10 @@ import COpenSSL
         guard let session = unsafe TLSSession(SSL_new(certificates[0].context.pointer)) else {
             return nil
         }
-        // Index 0 is the application's own (`SSL_set_app_data`).
+        // The one pointer of an application that lies in the session itself, where there is no password to
+        // ask for: ex_data (`SSL_set_app_data`) costs two more allocations.
         let argument = unsafe Unmanaged.passUnretained(self).toOpaque()
-        guard unsafe SSL_set_ex_data(session.pointer, 0, argument) == 1 else { return nil }
+        unsafe SSL_set_default_passwd_cb_userdata(session.pointer, argument)
         return consume session
     }
 
@@ -31,7 +32,8 @@ import COpenSSL
     /// context by itself, as certificates outlive those.
     @unsafe static func installNameCallback(in context: OpaquePointer) {
         unsafe elemta_SSL_CTX_set_servername(context) { session, _, _ in
-            guard let session = unsafe session, let found = unsafe SSL_get_ex_data(session, 0)
+            guard let session = unsafe session,
+                let found = unsafe SSL_get_default_passwd_cb_userdata(session)
             else { return SSL_TLSEXT_ERR_NOACK }
             // Safe because a connection keeps the object as long as its session can ask.
             let context = unsafe Unmanaged<TLSServerContext>.fromOpaque(found)

@@ -5,7 +5,7 @@ import Glibc
 ///
 /// It is encrypted a piece at a time as the peer takes it. Given to libevent's filter at once it all
 /// would be encrypted at once: as much memory again, and the loop standing still meanwhile.
-struct UnencryptedOutput: ~Copyable {
+final class UnencryptedOutput {
     /// Before the first file.
     private var octets = ByteChain()
     private var files: [PendingFile] = []
@@ -33,24 +33,24 @@ struct UnencryptedOutput: ~Copyable {
 
     var isEmpty: Bool { count == 0 }
 
-    mutating func append(_ span: Span<UInt8>) {
+    func append(_ span: Span<UInt8>) {
         count += span.count
         if let last = files.last { last.next.append(span) } else { octets.append(span) }
     }
 
-    mutating func append(_ chain: consuming ByteChain) {
+    func append(_ chain: consuming ByteChain) {
         count += chain.count
         if let last = files.last { last.next.append(chain) } else { octets.append(chain) }
     }
 
-    mutating func append(_ file: consuming OwnedDescriptor, offset: Int, count: Int) {
+    func append(_ file: consuming OwnedDescriptor, offset: Int, count: Int) {
         self.count += count
         files.append(PendingFile(file, offset: offset, count: count))
     }
 
     /// Gives up to `limit` octets to the end of `buffer`. Throws what pread(2) does, and `EIO` where
     /// a file has become shorter than it was.
-    @unsafe mutating func give(
+    @unsafe func give(
         atMost limit: Int, to buffer: OpaquePointer
     ) throws(ReactorError) {
         if !octets.isEmpty {

@@ -153,7 +153,7 @@ extension Session {
     }
 
     private func isTooSlow(at now: MonotonicTime) -> Bool {
-        if now >= progress + Self.patience { return true }
+        if CoarseTime(now).isLater(than: progress, by: Self.patience) { return true }
         guard let transactionDeadline else { return false }
         let begin = transactionDeadline + (.zero - server.timeouts.transaction)
         return now >= begin + Self.transactionPatience

@@ -79,8 +79,6 @@ final class Session {
     private var delay: LoopTimer?
     var message = Message.none
     let begin = MonotonicTime.now
-    /// When the client last did something that counts.
-    var progress = MonotonicTime.now
     /// Octets of content that came since MAIL.
     private var contentCount = 0
     var opening = Opening.over
@@ -103,6 +101,8 @@ final class Session {
     var accountedCount: Int32 = 0
     /// Messages answered 250.
     var acceptedCount: Int32 = 0
+    /// When the client last did something that counts.
+    var progress = CoarseTime.now
 
     init(client: ClientIdentity, rights: ClientRights, profile: ListenerProfile, server: Server) {
         self.server = server
