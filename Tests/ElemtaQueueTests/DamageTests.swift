@@ -103,9 +103,9 @@ import Testing
         }
         #expect(try block(at: 200_001).isEmpty)
 
-        // An acknowledgement after the removal shows that its commit is over.
+        // What is in the tables after the removal shows that its commit is over.
         fixture.answer(try fixture.work()[0], .delivered(DeliveryStatus(code: 250)))
-        try fixture.accept()
+        try fixture.acceptIntoTables()
         #expect(throws: SpoolError.unknownMessage(id)) { try block(at: 0) }
         #expect(fixture.directory.files(in: "quarantine").isEmpty)
     }
@@ -190,7 +190,7 @@ import Testing
             let items = try fixture.work(3)
             let octets = try readFile(path(fixture, done))
             fixture.answer(items[2], .delivered(DeliveryStatus(code: 250)))
-            // An acknowledgement after the removal shows that its commit is over.
+            // What is in the tables after the removal shows that its commit is over.
             let last = try fixture.envelope()
             orphan = last.id
             let writer = fixture.spool.contentFile(for: last)
@@ -198,7 +198,7 @@ import Testing
             try writer.append(content.span)
             // Dropped it would be removed, which a crash doesn't wait for.
             try writer.finish().handOver()
-            try fixture.accept()
+            try fixture.acceptIntoTables()
             unfinished = fixture.spool.ids.next()
             // Now as if the process had died here: the files as they are, the finished message's
             // file not unlinked yet, one file half written, one message's file lost.

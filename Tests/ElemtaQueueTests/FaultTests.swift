@@ -7,27 +7,12 @@ import Testing
 
 /// Writes that fail below LMDB.
 @Suite struct FaultTests {
-    /// The process's descriptors of a file.
-    private func descriptors(of path: String) throws -> [Int32] {
-        try FileSystem.names(in: "/proc/self/fd").compactMap { Int32($0) }.filter { number in
-            var buffer = [UInt8](repeating: 0, count: 4096)
-            let count = unsafe buffer.withUnsafeMutableBytes { buffer in
-                unsafe buffer.baseAddress.map { base in
-                    unsafe readlink(
-                        "/proc/self/fd/\(number)", base.assumingMemoryBound(to: CChar.self),
-                        buffer.count)
-                } ?? -1
-            }
-            return count > 0 && String(decoding: buffer[..<count], as: UTF8.self) == path
-        }.sorted()
-    }
-
     @Test(
         "A write that fails refuses what it covered; the spool is verified, reopened and goes on",
         // LMDB writes pages through one descriptor and its meta page through another.
         arguments: [0, 1])
     func failedWrite(descriptor: Int) throws {
-        let fixture = try SpoolFixture(try TestDirectory())
+        let fixture = try SpoolFixture(try TestDirectory()) { $0.journalLimit = 0 }
         let first = try fixture.accept()
         let path = fixture.directory.queue + "/spool.mdb"
         let found = try descriptors(of: path)

@@ -150,6 +150,12 @@ final class SpoolFixture: Sendable {
         try accept(try envelope(to: to), Array(text.utf8))
     }
 
+    /// Accepts a message and waits until it isn't in the journal alone.
+    func acceptIntoTables() throws {
+        let id = try accept()
+        _ = try spool.show(id)
+    }
+
     /// Waits for acknowledgements.
     func allAnswers() throws -> [Acknowledgement] {
         guard case .elements(let batches) = answers.take(within: .seconds(20)) else {
@@ -250,6 +256,39 @@ final class TestCounter: Sendable {
         value.withLock { value in
             defer { value += 1 }
             return value
+        }
+    }
+}
+
+/// The process's descriptors of a file.
+func descriptors(of path: String) throws -> [Int32] {
+    try FileSystem.names(in: "/proc/self/fd").compactMap { Int32($0) }.filter { number in
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        let count = unsafe buffer.withUnsafeMutableBytes { buffer in
+            unsafe buffer.baseAddress.map { base in
+                unsafe readlink(
+                    "/proc/self/fd/\(number)", base.assumingMemoryBound(to: CChar.self),
+                    buffer.count)
+            } ?? -1
+        }
+        return count > 0 && String(decoding: buffer[..<count], as: UTF8.self) == path
+    }.sorted()
+}
+
+/// Says that it has another size than it has.
+final class Liar: SpoolContent {
+    let octetCount: Int
+    private let octets: [UInt8]
+
+    init(claiming count: Int, having actual: Int) {
+        octetCount = count
+        octets = pattern(actual)
+    }
+
+    func forEachSegment(_ body: (Span<UInt8>) -> Void) {
+        for start in stride(from: 0, to: octets.count, by: 700) {
+            let segment = Array(octets[start..<min(start + 700, octets.count)])
+            body(segment.span)
         }
     }
 }

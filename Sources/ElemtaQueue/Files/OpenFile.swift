@@ -71,6 +71,33 @@ package struct OpenFile: ~Copyable {
         guard code == 0 else { throw FileError(operation: "write \(path)", code: code) }
     }
 
+    /// Writes all of `octets` at `offset`.
+    func write(_ octets: Span<UInt8>, at offset: Int) throws(FileError) {
+        // Safe because pwrite only reads the buffer, and only during the call.
+        let code: Int32 = unsafe octets.withUnsafeBytes { octets in
+            var done = 0
+            while done < octets.count {
+                let count = unsafe pwrite(
+                    descriptor, octets.baseAddress.map { unsafe $0 + done }, octets.count - done,
+                    off_t(offset + done))
+                if count < 0 {
+                    if errno == EINTR { continue }
+                    return errno
+                }
+                done += count
+            }
+            return 0
+        }
+        guard code == 0 else { throw FileError(operation: "write \(path)", code: code) }
+    }
+
+    /// As `sync`, without what isn't needed to read the octets again: times. Never again after it failed.
+    func syncData() throws(FileError) {
+        guard fdatasync(descriptor) == 0 else {
+            throw FileError(operation: "fdatasync \(path)", code: errno)
+        }
+    }
+
     /// Reads up to `count` octets from `offset`; fewer at the end of the file only.
     package func read(_ count: Int, at offset: Int) throws(FileError) -> [UInt8] {
         var code: Int32 = 0

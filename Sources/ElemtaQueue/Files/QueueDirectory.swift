@@ -82,7 +82,8 @@ struct QueueDirectory: ~Copyable {
 
     /// What we put into `queue_dir`.
     private static let ownNames: Set<String> = [
-        "clean", Compaction.name, "content", "control.sock", "lock", "quarantine", "reserve",
+        "clean", Compaction.name, "content", "control.sock", "journal", "lock", "quarantine",
+        "reserve",
         "salvaged.mdb",
         "salvaged.mdb-lock", "spool.mdb", "spool.mdb-lock",
     ]

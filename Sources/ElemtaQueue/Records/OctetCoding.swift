@@ -7,6 +7,9 @@ struct OctetWriter {
 
     mutating func reset() { octets.removeAll(keepingCapacity: true) }
 
+    /// Takes back what was put behind the first `count` octets.
+    mutating func shorten(to count: Int) { octets.removeLast(octets.count - count) }
+
     mutating func put(octet: UInt8) { octets.append(octet) }
 
     mutating func put(_ value: UInt64) {
@@ -28,6 +31,27 @@ struct OctetWriter {
     mutating func put(_ value: String) {
         put(UInt64(value.utf8.count))
         octets.append(contentsOf: value.utf8)
+    }
+
+    /// The octets alone, without a length before them.
+    mutating func append(_ run: Span<UInt8>) {
+        // Safe because the array copies what the buffer lends.
+        unsafe run.withUnsafeBufferPointer { unsafe octets.append(contentsOf: $0) }
+    }
+
+    mutating func appendLittleEndian(_ value: UInt64) {
+        for shift in stride(from: 0, to: 64, by: 8) {
+            octets.append(UInt8(truncatingIfNeeded: value >> shift))
+        }
+    }
+
+    mutating func appendZeros(_ count: Int) {
+        octets.append(contentsOf: repeatElement(0, count: count))
+    }
+
+    /// Lends everything there is, to be changed in place.
+    mutating func withOctets(_ body: (UnsafeMutableRawBufferPointer) -> Void) {
+        unsafe octets.withUnsafeMutableBytes { unsafe body($0) }
     }
 }
 

@@ -52,6 +52,9 @@ final class SalvagedRecords {
     private(set) var nobodys: [(octets: [UInt8], reason: String)] = []
     private(set) var missing: Set<MessageID> = []
     private(set) var generation: UInt64 = 0
+    /// The last entry of the journal that is known to have been in the tables: those behind it are brought
+    /// there again.
+    private(set) var applied: UInt64 = 0
     /// The greatest id that anything speaks of.
     private(set) var lastID = MessageID(rawValue: 0)
 
@@ -85,6 +88,7 @@ final class SalvagedRecords {
             guard let state = SpoolStore.decodeState(record.span) else { return }
             generation = max(generation, state.generation)
             lastID = max(lastID, state.lastID)
+            applied = max(applied, state.applied)
         case .contentFile, .contentFileEnd: break
         }
         lastID = max(lastID, header.id)

@@ -128,6 +128,7 @@ final class Salvager {
             }
         }
         store.generation = records.generation
+        store.applied = records.applied
         try store.saveState(lastID: records.lastID)
         store.close()
     }

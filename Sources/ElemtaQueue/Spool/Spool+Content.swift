@@ -47,8 +47,10 @@ extension Spool {
     public func find(
         _ id: MessageID
     ) throws(SpoolError) -> (envelope: Envelope, content: FoundContent) {
-        try reportingDamage { () throws(SpoolError) in
-            try store.find(id, copying: Self.smallContent)
+        try onceThere { () throws(SpoolError) in
+            try reportingDamage { () throws(SpoolError) in
+                try store.find(id, copying: Self.smallContent)
+            }
         }
     }
 

@@ -17,9 +17,11 @@ public final class Spool: Sendable {
     private let contentDirectories: ContentDirectories
     private let purpose: SpoolPurpose
     private let suspects: [MessageID: String]
+    private let journaled: [JournaledSubmission]
     private let firstID: MessageID
-    private let shared = SpoolShared()
+    let shared = SpoolShared()
     private let inbox = Inbox<SpoolRequest>()
+    private let journal = Inbox<JournalRequest>()
     private let phase = Locked(Phase.opened)
     private let acknowledge = Locked<(@Sendable ([Acknowledgement]) -> Void)?>(nil)
     private let minimumFree: Locked<UInt64?>
@@ -28,7 +30,7 @@ public final class Spool: Sendable {
 
     private enum Phase {
         case opened
-        case running(NamedThread)
+        case running(spool: NamedThread, journal: NamedThread)
         case stopped
     }
 
@@ -49,6 +51,7 @@ public final class Spool: Sendable {
         self.directory = Locked(directory)
         store = opened.store
         suspects = opened.damaged
+        journaled = opened.journaled
         ids = MessageIDSource(above: opened.last)
         firstID = ids.next()
     }
@@ -85,6 +88,7 @@ public final class Spool: Sendable {
         } catch {
             throw .directory(error.description)
         }
+        if purpose == .changing { try opened.store.bringIn(opened.journaled) }
         return Spool(options, purpose, directory, contentDirectories, opened)
     }
 
@@ -98,20 +102,36 @@ public final class Spool: Sendable {
         acknowledge: @escaping @Sendable ([Acknowledgement]) -> Void,
         dispatch: any DeliveryDispatch
     ) throws(SpoolError) {
-        let (store, options, ids, shared, inbox) = (store, options, ids, shared, inbox)
-        let (firstID, suspects) = (firstID, suspects)
+        let (store, options, ids, shared) = (store, options, ids, shared)
+        let (inbox, journal) = (inbox, journal)
+        let (firstID, suspects, journaled) = (firstID, suspects, journaled)
+        shared.applied.store(store.applied, ordering: .releasing)
+        shared.journaled.store(journaled.last?.sequence ?? store.applied, ordering: .releasing)
         self.acknowledge.withLock { $0 = acknowledge }
         self.dispatch.withLock { $0 = dispatch }
         let failure = phase.withLock { phase -> SpoolError? in
             guard case .opened = phase else { return .stopped }
             do throws(ThreadError) {
-                let thread = try NamedThread("elemta-spool") {
-                    SpoolLoop(
-                        store: store, options: options, ids: ids, shared: shared, inbox: inbox,
-                        firstID: firstID, dispatch: dispatch, acknowledge: acknowledge
-                    ).run(suspects: suspects)
+                let writer = try NamedThread("elemta-journal") {
+                    JournalLoop(
+                        inbox: journal, spool: inbox, options: options, shared: shared,
+                        acknowledge: acknowledge
+                    ).run()
                 }
-                phase = .running(thread)
+                do throws(ThreadError) {
+                    let thread = try NamedThread("elemta-spool") {
+                        SpoolLoop(
+                            store: store, options: options, ids: ids, shared: shared, inbox: inbox,
+                            journal: journal, firstID: firstID, journaled: journaled,
+                            dispatch: dispatch, acknowledge: acknowledge
+                        ).run(suspects: suspects)
+                    }
+                    phase = .running(spool: thread, journal: writer)
+                } catch {
+                    journal.close()
+                    writer.join()
+                    throw error
+                }
                 return nil
             } catch {
                 return .storage(error.description)
@@ -129,10 +149,16 @@ public final class Spool: Sendable {
             return ended
         }
         switch ended {
-        case .opened: store.close()
-        case .running(let thread):
+        case .opened:
+            journal.close()
             inbox.close()
-            thread.join()
+            store.close()
+        case .running(let spool, let writer):
+            // What the journal takes at last goes to the spool.
+            journal.close()
+            writer.join()
+            inbox.close()
+            spool.join()
         case .stopped: return
         }
         dispatch.withLock { $0 = nil }
@@ -163,7 +189,7 @@ public final class Spool: Sendable {
     /// `.stopped`, at once and on the calling thread.
     public func accept(_ submission: Submission) {
         if case .file(let file) = submission.content { file.handOver() }
-        guard !inbox.post(.submission(submission), weight: SpoolRequest.weight) else { return }
+        guard !journal.post(.submission(submission)) else { return }
         if case .file(let file) = submission.content { file.discard() }
         let answer = Acknowledgement(token: submission.token, result: .failure(.stopped))
         acknowledge.withLock { $0 }?([answer])
@@ -181,7 +207,9 @@ public final class Spool: Sendable {
     /// - Throws: `.unknownMessage`, `.damaged` (the message is on its way to quarantine) or
     ///   `.storage`.
     public func read(_ id: MessageID) throws(SpoolError) -> StoredMessage {
-        try reportingDamage { () throws(SpoolError) in try store.read(id) }
+        try onceThere { () throws(SpoolError) in
+            try reportingDamage { () throws(SpoolError) in try store.read(id) }
+        }
     }
 
     /// Where the queue is.
@@ -236,7 +264,7 @@ public final class Spool: Sendable {
     public var isRefusing: Bool { shared.isRefusing.load(ordering: .relaxed) }
 
     /// What waits for the spool thread: submissions and answers of the workers.
-    public var backlog: Int { inbox.count }
+    public var backlog: Int { journal.count + inbox.count }
 
     // MARK: - Operations
 
@@ -257,12 +285,38 @@ public final class Spool: Sendable {
     public func list(
         _ selection: QueueSelection = .all, after: MessageID? = nil, limit: Int = 500
     ) throws(SpoolError) -> (messages: [MessageSummary], next: MessageID?) {
-        try store.list(selection, after: after, limit: limit, sight)
+        settle()
+        return try store.list(selection, after: after, limit: limit, sight)
     }
 
     /// A message's envelope with the state of its recipients and its attempts.
     public func show(_ id: MessageID) throws(SpoolError) -> Envelope {
-        try store.envelope(id).envelope
+        settle()
+        return try store.envelope(id).envelope
+    }
+
+    /// Waits until what was acknowledged before this call is in the tables, a few milliseconds at most
+    /// while the disk works.
+    ///
+    /// - Returns: whether there was anything to wait for.
+    @discardableResult
+    private func settle() -> Bool {
+        let journaled = shared.journaled.load(ordering: .acquiring)
+        guard shared.applied.load(ordering: .acquiring) < journaled else { return false }
+        let settled = Inbox<Void>()
+        guard inbox.post(.settling(settled), weight: SpoolRequest.weight) else { return false }
+        _ = settled.take()
+        return true
+    }
+
+    /// Reads a message that may be on its way into the tables.
+    func onceThere<R: ~Copyable>(_ read: () throws(SpoolError) -> R) throws(SpoolError) -> R {
+        do throws(SpoolError) {
+            return try read()
+        } catch {
+            guard case .unknownMessage = error, settle() else { throw error }
+            return try read()
+        }
     }
 
     /// Does something to all messages of a selection, in slices between batches. Slices that are

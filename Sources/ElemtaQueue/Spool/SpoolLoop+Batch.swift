@@ -16,11 +16,14 @@ private enum BatchFailure: Error {
 extension SpoolLoop {
     /// How much of what waits goes into one transaction.
     private struct Slice {
-        var outcomes: Int
-        var expired: Int
-        var damaged: Int
-        var hasJob: Bool
-        var isEmpty: Bool { outcomes == 0 && expired == 0 && damaged == 0 && !hasJob }
+        var journaled = 0
+        var outcomes = 0
+        var expired = 0
+        var damaged = 0
+        var hasJob = false
+        var isEmpty: Bool {
+            journaled == 0 && outcomes == 0 && expired == 0 && damaged == 0 && !hasJob
+        }
     }
 
     /// Writes and commits one batch, then tells everybody. Whatever fails, what is on disk stays
@@ -54,7 +57,7 @@ extension SpoolLoop {
                     recover(from: error, cause, &accepts, &answers)
                     if !hadAccepts, !canGoOn(after: cause, trials) {
                         begin(stallingBy: SpoolError(cause))
-                        slice = Slice(outcomes: 0, expired: 0, damaged: 0, hasJob: false)
+                        slice = Slice()
                     } else {
                         slice = nextSlice()
                     }
@@ -82,12 +85,13 @@ extension SpoolLoop {
 
     private func nextSlice() -> Slice {
         if isStalled {
-            return Slice(outcomes: 0, expired: 0, damaged: 0, hasJob: false)
+            return Slice()
         }
         if isThrifty { return thriftySlice() }
         let limit = reserve.isFilled ? Self.batchOutcomes : Self.batchOutcomesOnFullDisk
         return Slice(
-            outcomes: min(outcomes.count, limit), expired: min(expired.count, limit),
+            journaled: min(journaled.count, limit), outcomes: min(outcomes.count, limit),
+            expired: min(expired.count, limit),
             damaged: min(damaged.count, 10), hasJob: !jobs.isEmpty)
     }
 
@@ -96,12 +100,14 @@ extension SpoolLoop {
         let removals = postponeOutcomes()
         // Only pages that were freed before are there to write on: perhaps for one of them.
         let limit = hasStalled ? 1 : Self.batchOutcomesOnFullDisk
-        var slice = Slice(outcomes: 0, expired: 0, damaged: 0, hasJob: false)
+        var slice = Slice()
         if removals > 0 || !expired.isEmpty {
             slice.outcomes = min(removals, limit)
             slice.expired = min(expired.count, limit)
         } else if !outcomes.isEmpty {
             slice.outcomes = min(outcomes.count, limit)
+        } else if !journaled.isEmpty {
+            slice.journaled = min(journaled.count, limit)
         } else {
             slice.damaged = min(damaged.count, 1)
             slice.hasJob = damaged.isEmpty && !jobs.isEmpty
@@ -144,7 +150,7 @@ extension SpoolLoop {
         case .none: break
         case .forGood(let error): return error
         case .until(_, let error):
-            if isStalled || !outcomes.isEmpty { return error }
+            if isStalled || !outcomes.isEmpty || !journaled.isEmpty { return error }
             stall = .none
         }
         var octets = 0
@@ -351,6 +357,7 @@ extension SpoolLoop {
         _ slice: Slice, _ transaction: borrowing WriteTransaction, _ tables: SpoolStore.Tables,
         _ draft: inout Draft
     ) throws(LMDBError) {
+        try bringIn(slice.journaled, transaction, tables, &draft)
         try record(outcomes.prefix(slice.outcomes), transaction, tables, &draft)
         for index in 0..<slice.expired {
             try expire(expired[index], transaction, tables, &draft)
@@ -424,6 +431,7 @@ extension SpoolLoop {
     ) {
         writer.committed()
         stall = .none
+        forgetJournaled(slice.journaled)
         outcomes.removeFirst(slice.outcomes)
         expired.removeFirst(slice.expired)
         damaged.removeFirst(slice.damaged)

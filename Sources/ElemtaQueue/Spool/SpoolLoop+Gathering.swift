@@ -5,6 +5,8 @@ extension SpoolRequest {
     static let weight = 64
     /// What the outcomes posted together weigh: nobody waits for them.
     static let outcomesWeight = 1
+    /// And what the journal has taken.
+    static let journaledWeight = 1
 }
 
 /// A sync costs as much for one message as for fifty. What somebody waits for is committed at once;
@@ -17,7 +19,8 @@ extension SpoolLoop {
 
     /// After the inbox was emptied: waits if all there is to be committed can.
     func gather() {
-        guard !outcomes.isEmpty, submissions.isEmpty, jobs.isEmpty, damaged.isEmpty,
+        guard !outcomes.isEmpty || !journaled.isEmpty, submissions.isEmpty, settling.isEmpty,
+            jobs.isEmpty, damaged.isEmpty,
             case .elements(let requests) = inbox.take(
                 within: Self.outcomesTime, gathering: SpoolRequest.weight)
         else { return }

@@ -40,7 +40,7 @@ extension SpoolLoop {
             damaged.append((id, reason))
         }
         report.quarantined += damaged.count
-        while !damaged.isEmpty, !hasStalled { commitBatch() }
+        while !damaged.isEmpty || !journaled.isEmpty, !hasStalled { commitBatch() }
         publish()
         report.messages = schedule.counts.messages
         report.octets = schedule.counts.octets

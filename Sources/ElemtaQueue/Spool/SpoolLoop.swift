@@ -7,6 +7,9 @@ import Synchronization
 /// What is posted to the spool thread.
 enum SpoolRequest: Sendable {
     case submission(Submission)
+    case journaled([JournaledSubmission])
+    /// Whoever looks at the tables next wants what the journal has taken so far to be there.
+    case settling(Inbox<Void>)
     case outcomes([DeliveryOutcome])
     case operation(OperationJob)
     /// A reader found this message damaged.
@@ -38,6 +41,7 @@ final class SpoolLoop {
     let ids: MessageIDSource
     let shared: SpoolShared
     let inbox: Inbox<SpoolRequest>
+    private let journal: Inbox<JournalRequest>
     /// Greater than any id of an earlier process: content files from here on are being written
     /// now, and none of the sweep's business.
     let firstID: MessageID
@@ -52,6 +56,11 @@ final class SpoolLoop {
 
     // Taken from the inbox and not yet on disk.
     var submissions: Deque<Submission> = []
+    /// In the journal, and to be brought into the tables.
+    var journaled: Deque<JournaledSubmission>
+    private var isJournalBegun = false
+    /// Who waits for the journal to be in the tables.
+    var settling: [Inbox<Void>] = []
     var outcomes: Deque<TakenOutcome> = []
     var jobs: Deque<OperationJob> = []
     var expired: Deque<MessageID> = []
@@ -113,7 +122,8 @@ final class SpoolLoop {
 
     init(
         store: SpoolStore, options: SpoolOptions, ids: MessageIDSource, shared: SpoolShared,
-        inbox: Inbox<SpoolRequest>, firstID: MessageID, dispatch: any DeliveryDispatch,
+        inbox: Inbox<SpoolRequest>, journal: Inbox<JournalRequest>, firstID: MessageID,
+        journaled: [JournaledSubmission], dispatch: any DeliveryDispatch,
         acknowledge: @escaping @Sendable ([Acknowledgement]) -> Void
     ) {
         self.store = store
@@ -121,6 +131,8 @@ final class SpoolLoop {
         self.ids = ids
         self.shared = shared
         self.inbox = inbox
+        self.journal = journal
+        self.journaled = Deque(journaled)
         self.firstID = firstID
         self.dispatch = dispatch
         self.acknowledge = acknowledge
@@ -137,17 +149,17 @@ final class SpoolLoop {
     func run(suspects: [MessageID: String]) {
         recover(suspects: suspects)
         reserve.fill()
+        journalMayBegin()
+        shared.isJournaling.store(isJournaling, ordering: .relaxed)
         handOut()
         publish()
         publishObstacles()
         lookForRoom()
         publishCensus()
+        // Clients wait for the journal; what is done here can wait for the reactor.
+        Scheduling.batch.apply()
         var isOpen = true
         while isOpen {
-            // Woken by the first submission of many: taking the processor from the reactor for it would
-            // mean a commit and two syncs for one message, and none of the others read meanwhile. But
-            // when a sync is done many wait for what follows.
-            Scheduling.batch.apply()
             switch inbox.take(within: patience) {
             case .elements(let requests):
                 for request in requests { take(request) }
@@ -155,7 +167,6 @@ final class SpoolLoop {
             case .timedOut: break
             case .closed: isOpen = false
             }
-            Scheduling.usual.apply()
             turn()
         }
         // A stalled spool gets one more chance; then what can't be written is delivered again.
@@ -182,7 +193,23 @@ final class SpoolLoop {
         publish()
         publishObstacles()
         publishCensus()
+        tellSettled()
         shared.isRefusing.store(isStalled, ordering: .relaxed)
+        shared.isJournaling.store(isJournaling, ordering: .relaxed)
+    }
+
+    /// Has a journal begun once all that an earlier one held is in the tables.
+    func journalMayBegin() {
+        guard !isJournalBegun, journaled.isEmpty else { return }
+        isJournalBegun = true
+        journal.post(.begin(applied: store.applied))
+    }
+
+    /// Nobody waits for a disk that may never work again.
+    private func tellSettled() {
+        guard !settling.isEmpty, journaled.isEmpty || isStalled else { return }
+        for waiter in settling { waiter.post(()) }
+        settling = []
     }
 
     /// How long to wait for requests.
@@ -222,7 +249,8 @@ final class SpoolLoop {
 
     /// Whether something is to be written beside submissions.
     private var hasWaiting: Bool {
-        !outcomes.isEmpty || !jobs.isEmpty || !expired.isEmpty || !damaged.isEmpty
+        !journaled.isEmpty || !outcomes.isEmpty || !jobs.isEmpty || !expired.isEmpty
+            || !damaged.isEmpty
     }
 
     /// Nobody waits for a disk that may never work again. What nobody waits for goes on with it.
@@ -243,6 +271,8 @@ final class SpoolLoop {
     func take(_ request: SpoolRequest) {
         switch request {
         case .submission(let submission): submissions.append(submission)
+        case .journaled(let list): journaled.append(contentsOf: list)
+        case .settling(let waiter): settling.append(waiter)
         case .outcomes(let list):
             for outcome in list { take(outcome) }
         case .operation(let job):
@@ -339,6 +369,7 @@ final class SpoolLoop {
         for submission in submissions {
             acknowledge([Acknowledgement(token: submission.token, result: .failure(.stopped))])
         }
+        for waiter in settling { waiter.close() }
         endJobs(.stopped)
         forgetRemovedFiles()
         try? store.saveState(lastID: ids.latest)
@@ -408,6 +439,11 @@ final class SpoolShared: Sendable {
     let isRefusing = Atomic(false)
     /// What keeps mail for which destinations from being tried.
     let obstacles = Locked<[Destination: DestinationObstacle]>([:])
+    /// Whether the journal takes mail: nothing stands in the way of what it has taken.
+    let isJournaling = Atomic(false)
+    /// The number of the last entry of the journal that is synced, and of the last that is in the tables.
+    let journaled = Atomic<UInt64>(0)
+    let applied = Atomic<UInt64>(0)
     /// Set while there is too little room to accept mail.
     let isShort = Atomic(false)
     /// Octets of pages in the spool that can be written without the file growing.

@@ -3,8 +3,15 @@ import Glibc
 /// How a spool comes to be open: after an unclean stop it is looked at first, and what is damaged is
 /// salvaged.
 struct SpoolOpening {
-    /// The spool, the greatest id that it knows of, and the messages that were found damaged.
-    typealias Opened = (store: SpoolStore, last: MessageID, damaged: [MessageID: String])
+    struct Opened {
+        let store: SpoolStore
+        /// The greatest id that it knows of.
+        let last: MessageID
+        /// Messages that were found damaged.
+        let damaged: [MessageID: String]
+        /// What the journal has and the tables haven't.
+        let journaled: [JournaledSubmission]
+    }
 
     private let options: SpoolOptions
     private let mark: StopMark
@@ -80,6 +87,28 @@ struct SpoolOpening {
         damaged: [MessageID: String], _ access: LMDBAccess = .writing
     ) throws(SpoolError) -> Opened {
         let store = try SpoolStore(path: options.path, mapSize: options.mapSize, access: access)
-        return (store, try store.beginGeneration(), damaged)
+        let last = try store.beginGeneration()
+        // Whoever only looks sees the tables.
+        let journaled = access == .writing ? try entries(behind: store.applied) : []
+        return Opened(
+            store: store,
+            last: journaled.reduce(last) { max($0, $1.submission?.envelope.id ?? $0) },
+            damaged: damaged, journaled: journaled)
+    }
+
+    private func entries(behind applied: UInt64) throws(SpoolError) -> [JournaledSubmission] {
+        do throws(FileError) {
+            let entries = try JournalEntries(in: options.path, behind: applied)
+            if entries.missing > 0 {
+                let reason = "\(entries.missing) messages that were accepted can't be read"
+                let file = try OpenFile(JournalFile.path(in: options.path), O_RDONLY)
+                _ = try Quarantine(directory: options.path).keep(
+                    try file.read(try file.size, at: 0), as: "journal", reason: reason)
+                options.events(.quarantined(name: "journal", reason: reason))
+            }
+            return entries.submissions
+        } catch {
+            throw error.spoolError
+        }
     }
 }

@@ -17,21 +17,23 @@ public struct SpoolOptions: Sendable {
     public var allowNetworkFileSystem: Bool
     /// Octets of address space for LMDB; nil: 1 TiB, or 64 GiB where that fails.
     public var mapSize: Int?
+    /// Octets of the journal, at most; 0: there is none.
+    public var journalLimit: Int
     /// Who looks at the spool after an unclean stop; nil: this process, which damage may end.
     public var checker: SpoolChecker?
     /// Work items that may be out for one destination at a time.
     public var outstandingLimit: Int
     /// The wall clock.
     public var clock: @Sendable () -> UnixTime
-    /// Called with what happens, on the spool thread, and by `open` on the thread that opens; must
-    /// not block.
+    /// Called with what happens, on the spool thread and the journal thread, and by `open` on the thread
+    /// that opens; must not block.
     public var events: @Sendable (SpoolEvent) -> Void
 
     public init(
         path: String, hostname: String, retry: RetryPolicy = RetryPolicy(),
         failedRetention: Int64 = 604_800, delayWarning: Int64 = 14_400,
         minimumFree: UInt64? = nil, allowNetworkFileSystem: Bool = false, mapSize: Int? = nil,
-        checker: SpoolChecker? = nil, outstandingLimit: Int = 2000,
+        journalLimit: Int = 4 << 20, checker: SpoolChecker? = nil, outstandingLimit: Int = 2000,
         clock: @escaping @Sendable () -> UnixTime = SpoolOptions.systemClock,
         events: @escaping @Sendable (SpoolEvent) -> Void = { _ in }
     ) {
@@ -43,6 +45,7 @@ public struct SpoolOptions: Sendable {
         self.minimumFree = minimumFree
         self.allowNetworkFileSystem = allowNetworkFileSystem
         self.mapSize = mapSize
+        self.journalLimit = journalLimit
         self.checker = checker
         self.outstandingLimit = outstandingLimit
         self.clock = clock
@@ -86,9 +89,11 @@ public enum SpoolEvent: Sendable {
     case recovered(RecoveryReport)
     /// Something unreadable, or something that doesn't belong, was put aside.
     case quarantined(name: String, reason: String)
-    /// A batch is on disk: so many messages that were submitted, and results of deliveries; `duration`
-    /// is that of writing and syncing it.
+    /// A batch is on disk, in the journal or in the tables: so many messages that were acknowledged by that, and
+    /// results of deliveries; `duration` is that of writing and syncing it.
     case committed(messages: Int, duration: Duration)
+    /// There is no journal any more until the next start: each message waits for a commit.
+    case journalFailed(String)
     /// Some recipients of a message are tried again at `until`.
     case deferred(MessageID, Destination, recipients: Int, DeliveryStatus, until: UnixTime)
     /// Some recipients of a message have failed for good.

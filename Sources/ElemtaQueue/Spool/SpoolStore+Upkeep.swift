@@ -70,7 +70,9 @@ extension SpoolStore {
             let state = try transaction.withValue(of: Self.stateKey, in: tables.state) { record in
                 Self.decodeState(record)
             }
-            if let state = state ?? nil { (generation, lastID) = state }
+            if let state = state ?? nil {
+                (generation, lastID, applied) = (state.generation, state.lastID, state.applied)
+            }
             let last = try transaction.cursor(in: tables.envelope).last { key, _ in
                 RecordKey(key)?.messageID
             }
@@ -84,33 +86,45 @@ extension SpoolStore {
 
     static func decodeState(
         _ record: Span<UInt8>
-    ) -> (generation: UInt64, lastID: MessageID)? {
+    ) -> (generation: UInt64, lastID: MessageID, applied: UInt64)? {
         try? OctetReader.reading(record) { reader throws(RecordDamage) in
             _ = try RecordHeader.verify(
                 record, is: .spoolState, of: MessageID(rawValue: 0))
             reader.skip(RecordHeader.count)
             let generation = try reader.integer("generation")
-            return (generation, MessageID(rawValue: try reader.integer("greatest id")))
+            let lastID = MessageID(rawValue: try reader.integer("greatest id"))
+            // Not there in a spool of version 0.1.
+            let applied = reader.remaining > 0 ? try reader.integer("journal") : 0
+            return (generation, lastID, applied)
         }
     }
 
     /// Keeps generation and greatest id for the next start.
     func saveState(lastID: MessageID) throws(SpoolError) {
+        try write { transaction, tables throws(LMDBError) in
+            try putState(lastID: lastID, applied: applied, transaction, tables)
+        }
+    }
+
+    /// - Parameter applied: the number of the last entry of the journal that is in the tables.
+    func putState(
+        lastID: MessageID, applied: UInt64, _ transaction: borrowing WriteTransaction,
+        _ tables: Tables
+    ) throws(LMDBError) {
         var payload = OctetWriter()
         payload.put(generation)
         payload.put(lastID.rawValue)
+        payload.put(applied)
         let octets = payload.octets
-        try write { transaction, tables throws(LMDBError) in
-            // Safe because all of the record is written before anything else is.
-            let record = try unsafe transaction.reserve(
-                Self.stateKey, in: tables.state, count: RecordHeader.count + octets.count,
-                .replacing)
-            unsafe record.copy(octets.span, at: RecordHeader.count)
-            unsafe RecordHeader(
-                kind: .spoolState, id: MessageID(rawValue: 0), part: 0,
-                length: UInt32(octets.count)
-            ).seal(record)
-        }
+        // Safe because all of the record is written before anything else is.
+        let record = try unsafe transaction.reserve(
+            Self.stateKey, in: tables.state, count: RecordHeader.count + octets.count,
+            .replacing)
+        unsafe record.copy(octets.span, at: RecordHeader.count)
+        unsafe RecordHeader(
+            kind: .spoolState, id: MessageID(rawValue: 0), part: 0,
+            length: UInt32(octets.count)
+        ).seal(record)
     }
 
     // MARK: - Damage

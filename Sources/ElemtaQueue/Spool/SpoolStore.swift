@@ -25,6 +25,8 @@ final class SpoolStore: @unchecked Sendable {
 
     /// Counts the openings of this spool; content files carry it.
     var generation: UInt64 = 0
+    /// The number of the last entry of the journal that is in the tables. Spool thread.
+    var applied: UInt64 = 0
 
     struct Tables {
         let environment: LMDBEnvironment

@@ -81,6 +81,7 @@ extension LogName {
             ]
         case .spoolRefused: [.messages, .error]
         case .queueReopened: [.after]
+        case .queueJournalFailed: [.error]
         // Certificates, users, directories, address files.
         case .certificateLoaded, .certificateExpired: [.file, .notAfter]
         case .certificateRefused: [.file, .error, .note]

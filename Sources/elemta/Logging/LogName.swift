@@ -74,6 +74,7 @@ enum LogName: String, CaseIterable, Sendable {
     case queueStalled = "queue_stalled"
     case queueResumed = "queue_resumed"
     case queueReopened = "queue_reopened"
+    case queueJournalFailed = "queue_journal_failed"
 
     // Certificates, users, directories, address files.
     case certificateLoaded = "certificate_loaded"
@@ -119,7 +120,8 @@ enum LogName: String, CaseIterable, Sendable {
         case .handoverFailed, .configurationRefused, .logFileFailed, .connectionFailed,
             .contentFileFailed, .corrupt,
             .spoolRefused,
-            .queueStalled, .queueReopened, .certificateRefused, .usersNotReloaded,
+            .queueStalled, .queueReopened, .queueJournalFailed, .certificateRefused,
+            .usersNotReloaded,
             .directoryUnavailable, .recipientsNotReloaded:
             .error
         case .cannotStart: .critical
@@ -152,7 +154,8 @@ enum LogName: String, CaseIterable, Sendable {
             .messageDeferred, .messageBounced, .messageReported, .messageRemoved,
             .destinationUnreachable, .destinationReachable, .routeObstructed, .queueCheck,
             .queueRecovered, .corrupt, .queueReserveGivenUp, .queueReserveFilled, .queueStalled,
-            .queueReopened, .certificateLoaded, .certificateRefused, .certificateExpired,
+            .queueReopened, .queueJournalFailed, .certificateLoaded, .certificateRefused,
+            .certificateExpired,
             .certificateNotYetValid, .authInClear, .authWarning, .usersReloaded,
             .usersNotReloaded, .directoryAvailable,
             .recipientsReloaded, .recipientsNotReloaded, .recipientsWarning:

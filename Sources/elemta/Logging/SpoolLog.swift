@@ -67,6 +67,7 @@ enum SpoolLog {
         case .reserveFilled: log.write(.queueReserveFilled)
         case .stalled(let error): log.write(.queueStalled, [.error: "\(error)"])
         case .resumed: log.write(.queueResumed)
+        case .journalFailed(let error): log.write(.queueJournalFailed, [.error: "\(error)"])
         case .reopened(let after): log.write(.queueReopened, [.after: "\(after)"])
         }
     }

@@ -47,7 +47,7 @@ final class DeliveryCounters: Sendable {
         case .refused(let count, _): refused.add(UInt64(count))
         case .checking, .opening, .salvaged, .lost, .suspected, .recovered, .quarantined, .deferred,
             .unreachable, .reachable, .expired, .reserveGivenUp, .reserveFilled, .stalled,
-            .reopened, .resumed:
+            .reopened, .resumed, .journalFailed:
             break
         }
     }

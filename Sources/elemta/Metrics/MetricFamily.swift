@@ -97,8 +97,10 @@ enum MetricFamily: String, CaseIterable {
         case .queueFileBytes: "Size of spool.mdb."
         case .outstanding: "Deliveries that were handed to the workers and are not answered."
         case .unreachable: "Destinations that cannot be reached now; mail for them waits."
-        case .commitMessages: "Messages in one commit of the spool that took any."
-        case .commitDuration: "Time for writing and syncing one commit of the spool."
+        case .commitMessages:
+            "Messages acknowledged by one sync of the journal or one commit of the spool."
+        case .commitDuration:
+            "Time for writing and syncing one batch of the journal, or one commit of the spool."
         case .spoolRefused: "Messages that could not be put on disk, and were refused for it."
         case .deliveries: "Attempts to deliver to one recipient, by what became of them."
         case .deliveryDuration: "Time for one attempt, from the beginning of its transaction."
