@@ -116,6 +116,8 @@ import Testing
         let entries = try journal.entries()
         #expect(entries.submissions.map(\.sequence) == [1, 2, 5, 6, 8, 9])
         #expect(entries.missing == 3)
+        #expect(try journal.entries(behind: 2).missing == 3)
+        #expect(try journal.entries(behind: 3).missing == 2)
         #expect(try journal.entries(behind: 7).missing == 0)
     }
 
@@ -285,6 +287,26 @@ import Testing
         let fixture = try SpoolFixture(directory)
         let found = try fixture.spool.list().messages.map(\.id)
         #expect(Set(ids).isSubset(of: found))
+    }
+
+    @Test("A damaged entry costs its message alone; a copy of the journal goes to quarantine")
+    func damagedEntry() throws {
+        let (directory, _, ids) = try crashed(5)
+        let path = directory.queue + "/journal"
+        var octets = try readFile(path)
+        let content = Array("message 2".utf8)
+        let place = try #require(
+            octets.indices.first { octets[$0...].starts(with: content) })
+        octets[place] ^= 1
+        try writeFile(octets, path)
+        let fixture = try SpoolFixture(directory)
+        let reason = try fixture.event { event in
+            if case .quarantined("journal", let reason) = event { reason } else { nil }
+        }
+        #expect(reason.hasPrefix("1 "))
+        let found = try fixture.spool.list().messages.map(\.id)
+        #expect(found.suffix(4) == [ids[0], ids[1], ids[3], ids[4]])
+        #expect(try readFile(directory.queue + "/quarantine/journal") == octets)
     }
 
     @Test("Who has heard 250 and looks at once finds the message")

@@ -23,9 +23,7 @@ struct JournalEntries {
             entries += JournalLayout.entries(of: octets.span, key: header.key, behind: applied)
         }
         entries.sort { $0.sequence < $1.sequence }
-        guard let last = entries.last, last.batch > applied else { return }
-        let whole = UInt64(entries.count { $0.sequence < last.batch })
-        missing = last.batch - 1 - applied - whole
+        missing = Self.gaps(in: entries, behind: applied)
         submissions = entries.map { entry in
             // Whoever was to be told 250 is gone.
             let submission = Submission(
@@ -33,5 +31,20 @@ struct JournalEntries {
                 content: .inMemory(ContentOctets(entry.content)))
             return JournaledSubmission(sequence: entry.sequence, submission: submission)
         }
+    }
+
+    private static func gaps(in entries: [JournalLayout.Entry], behind applied: UInt64) -> UInt64 {
+        guard let first = entries.first, let last = entries.last,
+            // Where a salvaged spool has lost how far it had come, nobody knows what should be there.
+            applied > 0 || first.sequence == 1
+        else { return 0 }
+        var gaps: UInt64 = 0
+        var expected = applied + 1
+        for entry in entries {
+            let end = min(entry.sequence, last.batch)
+            if end > expected { gaps += end - expected }
+            expected = max(expected, entry.sequence + 1)
+        }
+        return gaps
     }
 }
