@@ -60,9 +60,10 @@ class Format(MetricsCase):
             "recipients": [{"domain": "example.com", "file": str(self.addresses())}],
             "delivery": {"routes": [{"domain": "example.com", "deliver": maildir}]},
         })
-        pools = re.findall(r'^elemta_backlog\{pool="(\w+)"\} 0$', scrape(server).text, re.M)
-        self.assertEqual(
-            sorted(pools), ["content", "credentials", "files", "log", "maildirs", "recipients", "spool"])
+        idle = lambda: re.findall(r'^elemta_backlog\{pool="(\w+)"\} 0$', scrape(server).text, re.M)
+        # Lines of the log wait for each other.
+        pools = ["content", "credentials", "files", "log", "maildirs", "recipients", "spool"]
+        until(lambda: sorted(idle()) == pools, f"nothing waits for {pools}")
 
     def addresses(self):
         path = self.directory() / "addresses"
